@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * reason.h: the one enum of reasons why a connection was refused or reset, or runs in a lesser mode. The log, the
+ * metrics, the failures ring and posternctl all print the same name, and the remedy that an operator can act on.
+ *
+ * The class says who failed: the policy, the backend (peer), the kernel, or postern's own limits.
+ */
+#ifndef POSTERN_BASE_REASON_H
+#define POSTERN_BASE_REASON_H
+
+/* X(enumerator, name in snake_case, class, remedy) */
+#define POSTERN_REASONS(X)                                                                                             \
+	X(NONE, "none", LOCAL, "")                                                                                     \
+	/* policy */                                                                                                   \
+	X(POLICY_INVALID, "policy_invalid", POLICY, "see `posternctl status`: the policy's condition names the field") \
+	X(AMBIGUOUS_ENDPOINT, "ambiguous_endpoint", POLICY,                                                            \
+	  "several policies claim this endpoint: dial the ClusterIP, or give each Service its own targetPort")         \
+	X(NO_VALID_CA, "no_valid_ca", POLICY, "no usable CA certificate: see the policy's ResolvedRefs condition")     \
+	X(TARGET_NOT_FOUND, "target_not_found", POLICY, "the policy's sectionName names no port of the Service")       \
+	X(EXTERNAL_NAME, "external_name", POLICY, "a Service of type ExternalName cannot be covered")                  \
+	X(POLICY_CHANGED, "policy_changed", POLICY, "the policy changed during the connect; the next try is right")    \
+	X(HOLD_TIMEOUT, "hold_timeout", LOCAL, "the source did not answer in time: see its errors in the status")      \
+	/* dial */                                                                                                     \
+	X(BACKEND_REFUSED, "backend_refused", PEER, "nothing listens on the backend's port")                           \
+	X(BACKEND_UNREACHABLE, "backend_unreachable", PEER, "no route to the backend from the gateway's namespace")    \
+	X(BACKEND_SILENT, "backend_silent", PEER, "the backend does not answer: network policy, or a dead node")       \
+	X(BACKEND_RESET, "backend_reset", PEER, "the backend reset the connection")                                    \
+	X(SOURCE_ADDRESS, "source_address", LOCAL, "the gateway bound a source address that B cannot use")             \
+	X(BOUND_DEVICE, "bound_device", LOCAL, "SO_BINDTODEVICE is not supported on a covered connection")             \
+	/* handshake */                                                                                                \
+	X(HANDSHAKE_TIMEOUT, "handshake_timeout", PEER, "the backend accepted TCP and did not finish TLS")             \
+	X(NOT_TLS, "not_tls", PEER, "the backend does not speak TLS on this port")                                     \
+	X(PROTOCOL_VERSION, "protocol_version", PEER, "no common TLS version")                                         \
+	X(NO_SHARED_CIPHER, "no_shared_cipher", PEER, "no common cipher suite or group")                               \
+	X(ALPN_MISMATCH, "alpn_mismatch", PEER, "the backend did not select the offered ALPN protocol")                \
+	X(PEER_ALERT, "peer_alert", PEER, "the backend sent a fatal alert")                                            \
+	X(HANDSHAKE_FAILED, "handshake_failed", PEER, "the handshake failed: see the detail")                          \
+	X(HANDSHAKE_EOF, "handshake_eof", PEER, "the backend closed during the handshake")                             \
+	X(CERTIFICATE_UNTRUSTED, "certificate_untrusted", PEER, "the chain does not lead to a CA of the policy")       \
+	X(CERTIFICATE_SELF_SIGNED, "certificate_self_signed", PEER, "self-signed: add it to the policy's CA if meant") \
+	X(CERTIFICATE_EXPIRED, "certificate_expired", PEER, "renew the backend's certificate")                         \
+	X(CERTIFICATE_NOT_YET_VALID, "certificate_not_yet_valid", PEER, "check the clocks")                            \
+	X(CERTIFICATE_REVOKED, "certificate_revoked", PEER, "the CRL lists the certificate")                           \
+	X(CERTIFICATE_INVALID, "certificate_invalid", PEER, "the chain breaks a rule of RFC 5280: see the detail")     \
+	X(IDENTITY_MISMATCH, "identity_mismatch", PEER,                                                                \
+	  "no subject alternative name of the certificate matches the policy's hostname or subjectAltNames")           \
+	X(CLIENT_CERTIFICATE_REFUSED, "client_certificate_refused", PEER, "the backend wants a client certificate")    \
+	/* relay and endings */                                                                                        \
+	X(TRUNCATED, "truncated", PEER, "the backend ended without close_notify")                                      \
+	X(DECRYPT_ERROR, "decrypt_error", PEER, "a record did not authenticate")                                       \
+	X(KEY_UPDATE, "key_update", KERNEL, "the peer rekeyed and this kernel cannot")                                 \
+	X(KEY_LIMIT, "key_limit", KERNEL, "the AEAD limit of the key was reached (RFC 8446 5.5)")                      \
+	X(RENEGOTIATION, "renegotiation", PEER, "the peer asked for renegotiation or post-handshake authentication")   \
+	X(UNEXPECTED_RECORD, "unexpected_record", PEER, "a record of a type that has no place here")                   \
+	X(GATEWAY_RESET, "gateway_reset", PEER, "the gateway reset the connection")                                    \
+	X(GATEWAY_GAVE_UP, "gateway_gave_up", PEER, "the gateway's own connect timeout ended the attempt")             \
+	X(GATEWAY_ALREADY_TLS, "gateway_already_tls", POLICY, "the gateway speaks TLS itself: do not enrol it")        \
+	X(STALLED, "stalled", PEER, "no byte moved for the stall timeout")                                             \
+	X(IDLE_TIMEOUT, "idle_timeout", LOCAL, "no traffic for the idle timeout")                                      \
+	X(KERNEL_TLS_FAILED, "kernel_tls_failed", KERNEL, "a kernel TLS call failed: see the detail")                  \
+	X(RELAY_ERROR, "relay_error", KERNEL, "a socket call failed: see the detail")                                  \
+	/* the hold */                                                                                                 \
+	X(NO_CONNECT_RECORD, "no_connect_record", LOCAL, "a SYN that no enrolled gateway announced")                   \
+	X(UNVERIFIED_ACCEPT, "unverified_accept", LOCAL, "an accept without a verified attempt; never read")           \
+	X(NEVER_ACCEPTED, "never_accepted", LOCAL, "the gateway vanished between release and accept")                  \
+	X(RELEASE_FAILED, "release_failed", KERNEL, "the SYN could not be sent again: see the detail")                 \
+	X(ESCAPED, "escaped", LOCAL, "a covered socket that was not ours, destroyed")                                  \
+	X(GATEWAY_REMOVED, "gateway_removed", LOCAL, "the gateway is no longer enrolled")                              \
+	/* limits */                                                                                                   \
+	X(TOO_MANY_CONNECTIONS, "too_many_connections", LOCAL, "raise the limit, or add gateways")                     \
+	X(TOO_MANY_HANDSHAKES, "too_many_handshakes", LOCAL, "handshakes in flight are at their limit")                \
+	X(NO_DESCRIPTORS, "no_descriptors", LOCAL, "raise RLIMIT_NOFILE")                                              \
+	X(NO_MEMORY, "no_memory", LOCAL, "raise the memory limit")                                                     \
+	X(INTERNAL, "internal", LOCAL, "a bug: please report it with the detail")                                      \
+	/* why a direction is not in kernel TLS; the connection lives */                                               \
+	X(KTLS_UNAVAILABLE, "ktls_unavailable", KERNEL, "the kernel has no TLS (CONFIG_TLS): TLS runs in user space")  \
+	X(KTLS_UNPROVED, "ktls_unproved", KERNEL, "the start-up proof refused this version and cipher")                \
+	X(KTLS_OFF, "ktls_off", POLICY, "kernel TLS is switched off by the configuration")                             \
+	X(KTLS_CIPHER, "ktls_cipher", KERNEL, "the kernel has no such cipher")                                         \
+	X(TICKETS_PENDING, "tickets_pending", LOCAL, "waiting for session tickets; kernel receive comes next")
+
+enum postern_reason {
+#define X(enumerator, name, class, remedy) REASON_##enumerator,
+	POSTERN_REASONS(X)
+#undef X
+	        REASON_COUNT,
+};
+
+enum reason_class {
+	REASON_CLASS_LOCAL,
+	REASON_CLASS_POLICY,
+	REASON_CLASS_PEER,
+	REASON_CLASS_KERNEL,
+};
+
+/* Static strings; an unknown value gives "unknown". Any thread. */
+const char *reason_name(enum postern_reason reason);
+const char *reason_remedy(enum postern_reason reason);
+enum reason_class reason_class(enum postern_reason reason);
+const char *reason_class_name(enum reason_class class);
+
+/* Names of the kernel's counters and helper sites (abi.h). NULL if out of range. */
+const char *counter_name(unsigned int counter);
+const char *helper_site_name(unsigned int site);
+
+#endif

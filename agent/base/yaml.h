@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * yaml.h: YAML (libyaml) to JSON values (jansson), as Kubernetes reads manifests: YAML 1.2's JSON schema for plain
+ * scalars plus true/false/null, everything quoted is a string. Anchors and aliases are refused (a "billion laughs" is
+ * hostile), duplicate keys are an error, depth and size are bounded. JSON text is YAML, so it goes through the same
+ * door. Pure.
+ */
+#ifndef POSTERN_BASE_YAML_H
+#define POSTERN_BASE_YAML_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#define YAML_MAX_BYTES (16u << 20)
+#define YAML_MAX_DEPTH 64
+
+/*
+ * All documents of a stream, as a JSON array. 0; -EINVAL with "line N: ..." in error; -E2BIG; -ENOMEM. Each mapping
+ * keeps no line numbers: errors about values name the object and field instead.
+ */
+int yaml_load(const char *text, size_t size, json_t **documents, char *error, size_t error_size);
+
+#endif

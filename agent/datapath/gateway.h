@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * gateway.h: one enrolled gateway: its cgroup, its network namespace, the agent's listeners and raw sockets in there.
+ *
+ *   CONFIGURED -> ATTACHED (hooks on, id written, port_count 0: covered connects are refused)
+ *              -> READY (namespace known, listeners up, ports in gateway_map)
+ *              -> LOST (cgroup gone): listeners closed, id taken back
+ *
+ * Hooks go on before anything else, so that a gateway that starts later finds them. The network namespace is the
+ * configured path, or that of a process of the cgroup; it is entered with setns() on a helper call only, never for
+ * long. Control thread; a worker reads id, name, the descriptors of its own listeners and the raw sockets, which do not
+ * change while the gateway is READY.
+ */
+#ifndef POSTERN_DATAPATH_GATEWAY_H
+#define POSTERN_DATAPATH_GATEWAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "postern/abi.h"
+
+struct hooks;
+
+enum gateway_state {
+	GATEWAY_CONFIGURED,
+	GATEWAY_ATTACHED,
+	GATEWAY_READY,
+	GATEWAY_LOST,
+};
+const char *gateway_state_name(enum gateway_state state);
+
+struct gateway_listener {
+	int fd_v4; /* 127.0.0.1:port */
+	int fd_v6; /* [::1]:port; -1 if the namespace has no IPv6: covered IPv6 connects are refused, never fatal */
+	uint64_t cookie_v4;
+	uint64_t cookie_v6;
+	uint16_t port; /* host order */
+	unsigned int worker;
+};
+
+struct gateway {
+	uint32_t id;       /* never 0 */
+	char *name;        /* "namespace/name" of the Gateway, or what the configuration calls it */
+	char *cgroup_path; /* absolute, below the cgroup2 mount */
+	char *netns_path;  /* NULL: that of a process of the cgroup */
+	enum postern_gateway_mode mode;
+	enum gateway_state state;
+	char reason[160]; /* why it is not READY, for the operator */
+	int netns_fd;
+	uint64_t netns_cookie;
+	int raw_v4; /* IPPROTO_RAW with the secret SO_PRIORITY, in the gateway's namespace; -1: none */
+	int raw_v6;
+	struct gateway_listener *listeners;
+	size_t listener_count;
+};
+
+struct gateway_options {
+	const char *name;
+	const char *cgroup; /* absolute, or relative to the cgroup2 mount ("/system.slice/nginx.service") */
+	const char *netns;  /* NULL or "" */
+	enum postern_gateway_mode mode;
+	uint32_t id;
+	unsigned int worker_count;
+	unsigned int ports_per_worker;  /* >= 2 */
+	uint16_t first_port, last_port; /* where the agent's ports may lie; a taken one means the next */
+	const char *agent_cgroup;       /* this cgroup, its ancestors and descendants are refused */
+};
+
+/* Checks the rules of enrolment. 0; -EINVAL with a message (agent inside, nested with another gateway, not cgroup2). */
+int gateway_new(const struct gateway_options *options, const struct gateway *const *others, size_t other_count,
+                struct gateway **gateway, char *error, size_t error_size);
+void gateway_free(struct gateway *gateway); /* closes listeners; leaves the hooks attached: they fail closed */
+
+/*
+ * One try to go forward; idempotent, called at start and again (timer, cgroup event) until READY. Returns true when the
+ * gateway became READY by this call: the caller then hands its listeners to the workers. ports_wanted may name the
+ * ports of an earlier life of the agent (read from the pinned map): they are tried first.
+ */
+bool gateway_advance(struct gateway *gateway, struct hooks *hooks, const struct gateway_options *options);
+/* READY and the namespace or cgroup is gone: state LOST, map entry emptied. Returns true if that just happened. */
+bool gateway_check(struct gateway *gateway, struct hooks *hooks);
+
+/* A socket made in the gateway's network namespace; the calling thread is back in its own afterwards. fd or -errno. */
+int gateway_socket(const struct gateway *gateway, int family, int type, int protocol);
+
+/* cgroup2's mount point, from /proc/self/mountinfo; static buffer filled once. NULL: no cgroup2. */
+const char *cgroup2_mount(void);
+/* The cgroup id (inode of the directory), 0 and errno on failure. */
+uint64_t cgroup_id(const char *path);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * hooks.h: the BPF programs and maps: loaded, pinned below <bpffs>/vN, attached to gateways' cgroups, taken over after
+ * a restart, and taken away by uninstall. Control thread; the map descriptors are read by workers after hooks_load().
+ */
+#ifndef POSTERN_DATAPATH_HOOKS_H
+#define POSTERN_DATAPATH_HOOKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "postern/abi.h"
+
+struct hooks;
+
+struct hooks_options {
+	const char *bpffs; /* e.g. /sys/fs/bpf/postern; NULL: nothing is pinned (the proof, tests) */
+	unsigned int worker_count;
+};
+
+/*
+ * Open, configure, load, pin. Maps that are already pinned with the same shape are taken over with their contents,
+ * links with their attachment (their program is replaced in place: two live copies on one cgroup would delete each
+ * other's storage). 0 or negative errno, with a log line that names program or map.
+ */
+int hooks_load(const struct hooks_options *options, struct hooks **hooks);
+/* Close descriptors. Pinned programs, links and maps stay and go on refusing covered connects. */
+void hooks_free(struct hooks *hooks);
+/* Remove every link, program and map below bpffs, of every ABI number. Returns how many pins were removed, or -errno.
+ */
+int hooks_uninstall(const char *bpffs);
+
+/* Attach intercept, hold, guard and lane to the gateway's cgroup (idempotent), and write its id. */
+int hooks_attach_gateway(struct hooks *hooks, const char *name, const char *cgroup_path, uint32_t gateway_id);
+int hooks_detach_gateway(struct hooks *hooks, const char *name, const char *cgroup_path);
+/* True while every link of this gateway is attached, by the kernel's word (bpf_link_info), not by a flag. */
+bool hooks_gateway_attached(struct hooks *hooks, const char *name);
+/* The witness, on the agent's own cgroup. */
+int hooks_attach_witness(struct hooks *hooks, const char *cgroup_path);
+
+int hooks_set_gateway(struct hooks *hooks, uint32_t gateway_id, const struct postern_gateway *gateway);
+int hooks_get_gateway(struct hooks *hooks, uint32_t gateway_id, struct postern_gateway *gateway);
+int hooks_delete_gateway(struct hooks *hooks, uint32_t gateway_id);
+
+int hooks_set_destination(struct hooks *hooks, const struct postern_destination_key *key,
+                          const struct postern_destination *destination);
+int hooks_delete_destination(struct hooks *hooks, const struct postern_destination_key *key);
+/* Calls for each key in the kernel's map; used to remove what a restarted agent no longer knows. */
+int hooks_for_each_destination(struct hooks *hooks,
+                               void (*each)(void *context, const struct postern_destination_key *key,
+                                            const struct postern_destination *destination),
+                               void *context);
+int hooks_set_guarded_port(struct hooks *hooks, uint16_t port, bool guarded); /* host byte order */
+int hooks_set_cidr(struct hooks *hooks, const struct cidr *cidr, bool present);
+int hooks_set_runtime_config(struct hooks *hooks, const struct postern_runtime_config *config);
+
+/* Listener's filter and mark; the filter must be attached before listen(). */
+int hooks_attach_listener(struct hooks *hooks, int listener_fd, const struct postern_listener_mark *mark);
+int hooks_detach_listener(struct hooks *hooks, uint64_t listener_cookie);
+/* The secret SO_PRIORITY that the listener's filter lets pass. */
+uint32_t hooks_release_priority(const struct hooks *hooks);
+/* B's storage for the witness. */
+int hooks_set_backend(struct hooks *hooks, int b_fd, const struct postern_backend_socket *state);
+
+/* The worker's ring buffer (a map descriptor for ring_buffer__new()). */
+int hooks_ring_fd(const struct hooks *hooks, unsigned int worker);
+
+/* Lane: slots are mapped once for the process. */
+struct postern_lane_slot *hooks_lane_slots(const struct hooks *hooks);
+int hooks_lane_offer(struct hooks *hooks, uint64_t gateway_cookie, uint32_t slot);
+int hooks_lane_withdraw(struct hooks *hooks, uint64_t gateway_cookie);
+int hooks_lane_join_agent(struct hooks *hooks, uint64_t gateway_cookie, int a_fd);
+int hooks_lane_leave_agent(struct hooks *hooks, uint64_t gateway_cookie);
+
+/* Sums over CPUs. */
+int hooks_counters(struct hooks *hooks, uint64_t counters[static POSTERN_COUNTERS]);
+int hooks_for_each_helper_error(struct hooks *hooks,
+                                void (*each)(void *context, const struct postern_helper_error *error, uint64_t count),
+                                void *context);
+int hooks_for_each_would(struct hooks *hooks,
+                         void (*each)(void *context, const struct postern_would_key *key, uint64_t count),
+                         void *context);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * files.h: the source for a machine without Kubernetes: a directory of ordinary manifests (*.yaml, *.yml, *.json,
+ * several documents a file), watched with inotify. Control thread only.
+ *
+ * A reload is all or nothing per file: a file that does not parse or does not validate keeps the objects that its last
+ * good version gave, and is named in files_source_errors() with line or object and field. A file that disappears takes
+ * its objects with it. Editors' temporary and hidden files are not looked at; symlinks are (ConfigMap volumes swap
+ * them).
+ */
+#ifndef POSTERN_SOURCE_FILES_H
+#define POSTERN_SOURCE_FILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct files_source;
+struct object_store;
+
+struct source_error {
+	char *object;  /* "backend.yaml" or "backend.yaml: Service default/echo" */
+	char *message; /* "line 12: ..." or "spec.validation.hostname: ..." */
+};
+
+/* Opens and reads the directory once. 0; -errno if the directory itself cannot be read. Bad files are not an error. */
+int files_source_open(const char *directory, struct files_source **source);
+void files_source_close(struct files_source *source);
+
+/* For the loop: readable when something may have changed. */
+int files_source_fd(const struct files_source *source);
+/* Drain inotify and re-read what changed. Returns true if the store changed (a compile is due). */
+bool files_source_refresh(struct files_source *source);
+/* Re-read everything even if inotify said nothing. Returns true if the store changed. */
+bool files_source_reload(struct files_source *source);
+
+const struct object_store *files_source_store(const struct files_source *source);
+size_t files_source_error_count(const struct files_source *source);
+const struct source_error *files_source_error_at(const struct files_source *source, size_t index);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * session.h: the TLS client on B, from ClientHello until the kernel holds the keys (design section 6).
+ *
+ *   new -> handshake (several steps) -> done -> arm_transmit -> [read records: tickets, first data] -> arm_receive ->
+ * free done -> user-space mode: read/write until the end
+ *
+ * Worker thread that owns B. A session never owns B's descriptor. OpenSSL reads exactly one record at a time (the
+ * header, then exactly the body), so nothing beyond a record boundary is ever in user space, and after arm_transmit its
+ * write side is a sink: a byte written there fails the session (REASON_RENEGOTIATION or REASON_KEY_UPDATE).
+ */
+#ifndef POSTERN_TLS_SESSION_H
+#define POSTERN_TLS_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/reason.h"
+#include "tls/keys.h"
+
+struct tls_context; /* context.h */
+struct tls_session;
+
+#define TLS_DETAIL_MAX 256
+
+enum tls_step {
+	TLS_STEP_DONE,
+	TLS_STEP_WANT_READ,
+	TLS_STEP_WANT_WRITE,
+	TLS_STEP_FAILED, /* see tls_session_reason() and tls_session_detail() */
+};
+
+/* What the handshake agreed on; valid after TLS_STEP_DONE, static or owned by the session. */
+struct tls_session_info {
+	enum tls_version version;
+	enum tls_cipher cipher; /* TLS_CIPHER_OTHER: not one the kernel could take */
+	const char *cipher_name;
+	const char *alpn;                   /* "" if none was selected */
+	char peer_identity[TLS_DETAIL_MAX]; /* the name that matched, or the certificate's subject */
+	bool resumed;
+	int64_t peer_not_after; /* Unix time at which the leaf expires */
+};
+
+/* The context is referenced for the session's life. 0 or -ENOMEM. */
+int tls_session_new(struct tls_context *context, int b_fd, struct tls_session **session);
+/* Wipes every secret. NULL-safe. */
+void tls_session_free(struct tls_session *session);
+
+/* One step; never blocks. Verification and ALPN rules are part of it: DONE means verified. */
+enum tls_step tls_session_handshake(struct tls_session *session);
+enum postern_reason tls_session_reason(const struct tls_session *session);
+const char *tls_session_detail(const struct tls_session *session);
+void tls_session_info(const struct tls_session *session, struct tls_session_info *info);
+
+/*
+ * Give the kernel the write keys (TCP_ULP, TLS_TX). 0, or negative errno with nothing armed (-ENOENT: no ULP or no such
+ * cipher): the session can go on in user space. After a failure in mid-way (-EIO) the connection must be reset.
+ */
+int tls_session_arm_transmit(struct tls_session *session);
+/*
+ * May TLS_RX be armed now? True at a record boundary, i.e. OpenSSL holds no partial record and no unread plaintext.
+ */
+bool tls_session_at_boundary(const struct tls_session *session);
+/* Give the kernel the read keys with the right rec_seq. 0 or negative errno; only at a boundary. */
+int tls_session_arm_receive(struct tls_session *session);
+
+/*
+ * Plaintext through OpenSSL. read: > 0 bytes; 0 = close_notify; -EAGAIN; -ECONNRESET (see reason: TRUNCATED,
+ * DECRYPT_ERROR, PEER_ALERT...). Tickets are taken on the way. After arm_transmit only read is allowed.
+ */
+ssize_t tls_session_read(struct tls_session *session, void *buffer, size_t size);
+ssize_t tls_session_write(struct tls_session *session, const void *buffer, size_t size); /* may be short; -EAGAIN */
+/* Send close_notify. 0, -EAGAIN, or an error. User-space mode only. */
+int tls_session_shutdown(struct tls_session *session);
+
+/* Traffic secrets for a later rekey (TLS 1.3) pass to the relay; wiped in the session. False for 1.2. */
+bool tls_session_take_rekey_secrets(struct tls_session *session, struct tls_rekey_secrets *secrets);
+
+#endif

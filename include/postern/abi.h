@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * abi.h: everything that the BPF programs and user space share.
+ *
+ * The maps are pinned below /sys/fs/bpf/postern/vN, N = POSTERN_ABI_VERSION, and outlive the agent. A change of any
+ * struct here is a new ABI number. Fixed-width types only, every byte of padding named, every size asserted: clang
+ * (-target bpf) and gcc must see the same bytes.
+ *
+ * G is the gateway's own TCP socket, A the agent's accepted peer of G, B the agent's socket to the backend.
+ */
+#ifndef POSTERN_ABI_H
+#define POSTERN_ABI_H
+
+#include <linux/types.h>
+
+#define POSTERN_ABI_VERSION 1
+
+#define POSTERN_MAX_WORKERS      32
+#define POSTERN_MAX_PORTS        64 /* agent ports per gateway, of all workers together */
+#define POSTERN_MAX_GATEWAYS     256
+#define POSTERN_MAX_DESTINATIONS 131072
+#define POSTERN_MAX_CIDRS        256
+#define POSTERN_MAX_LANE_SLOTS   16384
+#define POSTERN_RING_BYTES       (1 << 20) /* per worker; a power of two */
+#define POSTERN_TCP_HEADER_MAX   60
+
+/* What a (address, port) means. Zero is "no entry": what a miss means is decided by postern_judge() (bpf/judge.h). */
+enum postern_verdict {
+	POSTERN_VERDICT_NONE = 0, /* not covered and not guarded: none of our business */
+	POSTERN_VERDICT_TLS = 1,
+	POSTERN_VERDICT_PLAIN = 2, /* known and not covered */
+	POSTERN_VERDICT_DENY = 3,
+	POSTERN_VERDICT_HOLD = 4, /* unknown, could be covered: the agent must decide */
+};
+
+/* IPv4 is stored v4-mapped (::ffff:a.b.c.d), so one key serves both families. Network byte order. */
+struct postern_address {
+	__u8 byte[16];
+};
+_Static_assert(sizeof(struct postern_address) == 16, "abi");
+
+/* destination_map: the cache of the snapshot that connect() and the guard read. Port 0 means "any port". */
+struct postern_destination_key {
+	struct postern_address address;
+	__u16 port; /* network byte order */
+	__u16 padding;
+};
+_Static_assert(sizeof(struct postern_destination_key) == 20, "abi");
+
+struct postern_destination {
+	__u32 verdict;     /* enum postern_verdict: TLS, PLAIN or DENY */
+	__u32 settings_id; /* of the snapshot's TLS settings; 0 unless TLS */
+};
+_Static_assert(sizeof(struct postern_destination) == 8, "abi");
+
+/* cluster_cidrs: LPM trie over v4-mapped addresses (an IPv4 /n is a /(96+n)). The value is unused. */
+struct postern_cidr_key {
+	__u32 prefix_length;
+	struct postern_address address;
+};
+_Static_assert(sizeof(struct postern_cidr_key) == 20, "abi");
+
+/* runtime_config[0]: switches that change while the programs run. */
+struct postern_runtime_config {
+	__u32 strict; /* every miss inside the cluster's CIDRs is HOLD */
+	__u32 lane_enabled;
+};
+_Static_assert(sizeof(struct postern_runtime_config) == 8, "abi");
+
+enum postern_gateway_mode {
+	POSTERN_MODE_ENFORCE = 0,
+	POSTERN_MODE_OBSERVE = 1,
+};
+
+/* gateway_map: gateway id -> its state. The id is kept in cgroup storage of the hooks; 0 = not ready = refused. */
+struct postern_gateway {
+	__u64 netns_cookie;
+	__u32 mode;                    /* enum postern_gateway_mode */
+	__u32 port_count;              /* 0 = no listener: covered destinations are refused */
+	__u16 port[POSTERN_MAX_PORTS]; /* network byte order */
+};
+_Static_assert(sizeof(struct postern_gateway) == 16 + 2 * POSTERN_MAX_PORTS, "abi");
+
+/* gateway_id_storage (CGROUP_STORAGE, key = cgroup id): which gateway this attachment belongs to. */
+struct postern_gateway_id {
+	__u32 id;
+	__u32 padding;
+};
+_Static_assert(sizeof(struct postern_gateway_id) == 8, "abi");
+
+/* listener_mark (SK_STORAGE of the agent's listeners): proves that the port is ours, written through the descriptor. */
+#define POSTERN_LISTENER_MAGIC 0x706f7374 /* "post" */
+struct postern_listener_mark {
+	__u32 magic;
+	__u32 worker;
+	__u32 gateway_id;
+	__u32 padding;
+};
+_Static_assert(sizeof(struct postern_listener_mark) == 16, "abi");
+
+/* listener_map: listener's socket cookie -> the same, for the listener's filter, which cannot read socket storage. */
+
+/* gateway_socket (SK_STORAGE of G): what connect() decided. It dies with the socket. Also kept for PLAIN. */
+#define POSTERN_NO_LANE_SLOT 0xffffffffu
+#define POSTERN_G_NONBLOCK   (1u << 0) /* O_NONBLOCK at connect() */
+#define POSTERN_G_MPTCP      (1u << 1)
+#define POSTERN_G_V4MAPPED   (1u << 2) /* an AF_INET6 socket that dialed ::ffff:a.b.c.d */
+#define POSTERN_G_BOUND      (1u << 3) /* bound to a non-loopback source address before connect() */
+#define POSTERN_G_LANE       (1u << 4) /* G is in lane_gateway */
+struct postern_gateway_socket {
+	struct postern_destination_key destination; /* original destination */
+	__u32 verdict;                              /* enum postern_verdict: TLS, HOLD or PLAIN */
+	__u32 settings_id;
+	__u32 gateway_id;
+	__u32 worker;
+	__u32 flags; /* POSTERN_G_* */
+	__u64 cookie;
+	__u32 lane_slot;
+	__u32 lane_redirecting; /* the lane's last decision; see lane.bpf.c */
+};
+_Static_assert(sizeof(struct postern_gateway_socket) == 56, "abi");
+
+/*
+ * backend_socket (SK_STORAGE of B): what the witness may let pass. Written by the agent through B's descriptor before
+ * connect(), and again when TLS_TX is armed. A socket of the agent without this storage is not a B.
+ */
+enum postern_backend_phase {
+	POSTERN_B_HANDSHAKE = 1, /* records 20..23, the first one type 22 */
+	POSTERN_B_ARMED = 2,     /* records 20..23 only */
+	POSTERN_B_PLAIN = 3,     /* decided PLAIN after HOLD: nothing may go if the key is TLS or DENY now */
+};
+struct postern_backend_socket {
+	struct postern_destination_key destination;
+	__u32 phase;       /* enum postern_backend_phase */
+	__u32 checked;     /* record headers seen since the phase changed; written by the witness */
+	__u32 next_header; /* TCP sequence number of the next record header; written by the witness */
+};
+_Static_assert(sizeof(struct postern_backend_socket) == 32, "abi");
+
+/* What a worker's ring carries. Addresses are v4-mapped, ports in host byte order. */
+enum postern_record_type {
+	POSTERN_RECORD_CONNECT = 1, /* G's connect(), before its SYN; again at each SYN retransmit */
+	POSTERN_RECORD_SYN = 2,     /* the listener's filter took a SYN away */
+	POSTERN_RECORD_GONE = 3,    /* G gave up (SYN_SENT -> CLOSE) */
+	POSTERN_RECORD_CLOSED = 4,  /* a G that has a lane slot reached CLOSE: the slot is free */
+};
+
+struct postern_tuple { /* as G sees it: local = G, remote = the agent's listener */
+	struct postern_address local;
+	struct postern_address remote;
+	__u16 local_port;
+	__u16 remote_port;
+	__u32 padding;
+};
+_Static_assert(sizeof(struct postern_tuple) == 40, "abi");
+
+struct postern_record_header {
+	__u32 type;    /* enum postern_record_type */
+	__u32 isn;     /* G's initial sequence number; 0 in GONE and CLOSED */
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	struct postern_tuple tuple;
+};
+_Static_assert(sizeof(struct postern_record_header) == 56, "abi");
+
+struct postern_connect_record { /* CONNECT, GONE, CLOSED */
+	struct postern_record_header header;
+	struct postern_gateway_socket socket;
+	__u64 netns_cookie;
+	__u32 socket_mark; /* SO_MARK of G */
+	__u32 tos;         /* IP_TOS or IPV6_TCLASS of G */
+};
+_Static_assert(sizeof(struct postern_connect_record) == 128, "abi");
+
+struct postern_syn_record {
+	struct postern_record_header header;
+	__u64 listener_cookie;
+	__u32 family; /* AF_INET or AF_INET6, of the packet */
+	__u32 tcp_header_length;
+	__u8 tcp_header[POSTERN_TCP_HEADER_MAX];
+	__u32 padding;
+};
+_Static_assert(sizeof(struct postern_syn_record) == 136, "abi");
+
+/* lane_slots: one cache line each, BPF_F_MMAPABLE. In flight = total - agent_read. */
+struct postern_lane_slot {
+	__u64 total;      /* bytes that G sent since it joined; only the sk_msg program adds */
+	__u64 agent_read; /* bytes that the agent took from A; only the agent adds */
+	__u64 redirected; /* messages put straight into A's queue */
+	__u64 passed;     /* messages left to TCP */
+	__u64 padding[4];
+};
+_Static_assert(sizeof(struct postern_lane_slot) == 64, "abi");
+
+#define POSTERN_LANE_WINDOW      (2u << 20) /* redirected bytes in flight, at most, per connection */
+#define POSTERN_LANE_MAX_MESSAGE 16384u     /* larger messages pass: TCP moves them better (measured) */
+
+/* counters (PERCPU_ARRAY of __u64), by enum; names in base/reason.c. */
+enum postern_counter {
+	POSTERN_COUNT_CONNECT_TLS = 0,
+	POSTERN_COUNT_CONNECT_PLAIN,
+	POSTERN_COUNT_CONNECT_DENY,
+	POSTERN_COUNT_CONNECT_HOLD,
+	POSTERN_COUNT_CONNECT_MISS,
+	POSTERN_COUNT_REFUSED_NOT_READY,    /* gateway id 0, or no port */
+	POSTERN_COUNT_REFUSED_NO_AGENT,     /* no listener of ours answers on the port */
+	POSTERN_COUNT_REFUSED_BOUND_DEVICE, /* SO_BINDTODEVICE */
+	POSTERN_COUNT_REFUSED_STORAGE,      /* G's storage could not be made */
+	POSTERN_COUNT_RING_FULL,
+	POSTERN_COUNT_SYN_HELD,
+	POSTERN_COUNT_SYN_RELEASED,
+	POSTERN_COUNT_SYN_UNPARSED, /* dropped by the listener's filter: not a SYN it understands */
+	POSTERN_COUNT_GUARD_SYN_DROPPED,
+	POSTERN_COUNT_GUARD_PAYLOAD_DROPPED,
+	POSTERN_COUNT_GUARD_UNPARSED_DROPPED,
+	POSTERN_COUNT_WIRE_NOT_TLS,
+	POSTERN_COUNT_WITNESS_PLAIN_DROPPED,
+	POSTERN_COUNT_WOULD_TLS,
+	POSTERN_COUNT_WOULD_DENY,
+	POSTERN_COUNT_WOULD_HOLD,
+	POSTERN_COUNT_LANE_JOINED,
+	POSTERN_COUNT_LANE_REDIRECTED,
+	POSTERN_COUNT_LANE_PASSED,
+	POSTERN_COUNTERS,
+};
+
+/* helper_errors (HASH): every failed helper call, by site and errno. */
+enum postern_helper_site {
+	POSTERN_SITE_CONNECT_STORAGE = 1,
+	POSTERN_SITE_CONNECT_LOOKUP,
+	POSTERN_SITE_CONNECT_RETVAL,
+	POSTERN_SITE_ATTEMPT_RING,
+	POSTERN_SITE_ATTEMPT_FLAGS,
+	POSTERN_SITE_ATTEMPT_MARK,
+	POSTERN_SITE_ATTEMPT_TOS,
+	POSTERN_SITE_ATTEMPT_TCP_SOCK,
+	POSTERN_SITE_HOLD_LOAD,
+	POSTERN_SITE_HOLD_RING,
+	POSTERN_SITE_HOLD_LISTENER,
+	POSTERN_SITE_GUARD_LOAD,
+	POSTERN_SITE_WITNESS_LOAD,
+	POSTERN_SITE_LANE_JOIN,
+	POSTERN_SITE_LANE_REDIRECT,
+	POSTERN_SITES,
+};
+struct postern_helper_error {
+	__u32 site;
+	__u32 error; /* errno, positive */
+};
+_Static_assert(sizeof(struct postern_helper_error) == 8, "abi");
+
+/* would_map (LRU_HASH): observe mode, per destination. */
+struct postern_would_key {
+	__u32 gateway_id;
+	__u32 verdict;
+	struct postern_destination_key destination;
+};
+_Static_assert(sizeof(struct postern_would_key) == 28, "abi");
+
+#endif
