@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * worker.h: N threads that do all per-connection work: they read their ring of CONNECT and SYN records, dial B, do the
+ * handshake, release or refuse the held SYN, accept A and relay (design sections 4, 6, 7, 11).
+ *
+ * A connection never changes worker. Workers share the snapshot pointer only; everything else that another thread wants
+ * of a worker goes through its inbox (a short lock and an eventfd) and runs in the worker's thread. The functions below are
+ * called by the control thread.
+ */
+#ifndef POSTERN_DATAPATH_WORKER_H
+#define POSTERN_DATAPATH_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/reason.h"
+#include "datapath/relay.h"
+
+struct failures;
+struct gateway;
+struct hooks;
+struct proof;
+struct snapshot;
+struct snapshot_holder;
+struct worker;
+
+struct worker_options {
+	unsigned int index;
+	struct hooks *hooks;
+	const struct proof *proof;
+	struct snapshot_holder *snapshots;
+	struct failures *failures;
+	/* HOLD: asks the control thread for a snapshot at least as new as now; it answers by worker_hold_answered(). */
+	void (*request_fresh_snapshot)(void *context, unsigned int worker_index);
+	void *context;
+	uint64_t dial_limit_ns; /* a leak guard: the gateway's own timer decides (default 30 s) */
+	uint64_t handshake_limit_ns; /* default 10 s */
+	uint64_t hold_limit_ns; /* 3 s */
+	unsigned int max_attempts;
+	unsigned int max_connections;
+	bool kernel_tls; /* switches of the configuration; the proof must allow it, too */
+	bool lane;
+	bool splice;
+	struct relay_timeouts timeouts;
+};
+
+int worker_start(const struct worker_options *options, struct worker **worker);
+/* Ends every connection with a reset, joins the thread. NULL-safe. */
+void worker_stop(struct worker *worker);
+
+/* The gateway's listeners of this worker join its loop; they leave it and its connections end. Both wait until done. */
+int worker_add_gateway(struct worker *worker, const struct gateway *gateway);
+int worker_remove_gateway(struct worker *worker, const struct gateway *gateway);
+
+/* Every attempt in HOLD decides again from the current snapshot. */
+void worker_hold_answered(struct worker *worker);
+
+/* Connections whose settings are gone or became DENY end with a reset. */
+void worker_policy_changed(struct worker *worker);
+
+struct worker_statistics { /* each read atomically, not together */
+	uint64_t attempts;
+	uint64_t attempts_live;
+	uint64_t connections;
+	uint64_t connections_live;
+	uint64_t handshakes_full;
+	uint64_t handshakes_resumed;
+	uint64_t bytes_to_backend; /* of ended connections */
+	uint64_t bytes_to_gateway;
+	uint64_t tickets_dropped;
+	uint64_t lane_connections;
+};
+void worker_statistics(struct worker *worker, struct worker_statistics *statistics);
+
+/* One live connection, as status and posternctl show it. */
+struct connection_view {
+	char gateway[128];
+	uint16_t gateway_port; /* G's own port */
+	struct postern_destination_key destination;
+	char policy[256]; /* "" for PLAIN */
+	char sni[256];
+	char peer_identity[TLS_DETAIL_MAX];
+	char tls_version[16]; /* "" for PLAIN */
+	char cipher[64];
+	char alpn[16];
+	bool resumed;
+	uint64_t netns_cookie; /* with B's local port: finds B in inet_diag */
+	uint16_t b_port;
+	uint64_t age_ns;
+	struct relay_stats stats;
+	/* The kernel's own word about B: getsockopt is not enough, so this is inet_diag's ULP info. "" if none. */
+	char ulp[128];
+};
+/* Fills *views (free() it) from the worker's own thread; waits at most 1 s. 0, -ETIMEDOUT or -ENOMEM. */
+int worker_list_connections(struct worker *worker, struct connection_view **views, size_t *count);
+
+#endif
