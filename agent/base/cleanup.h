@@ -6,6 +6,7 @@
 #ifndef POSTERN_BASE_CLEANUP_H
 #define POSTERN_BASE_CLEANUP_H
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
