@@ -51,11 +51,14 @@ size_t tls_cipher_key_length(enum tls_cipher cipher);
 const char *tls_version_name(enum tls_version version); /* "TLSv1.3" */
 const char *tls_cipher_name(enum tls_cipher cipher);    /* "AES-128-GCM" */
 
-/* RFC 8446 7.3: key and iv of one direction from its traffic secret; record_sequence 0. 0 or -EIO. */
+/*
+ * RFC 8446 7.3: key and iv of one direction from its traffic secret; record_sequence 0. 0; -EINVAL if the secret is not
+ * as long as the suite's digest or the cipher is none of the kernel's (for all three functions); -EIO.
+ */
 int keys_derive_1_3(enum tls_cipher cipher, const uint8_t *secret, size_t length, struct traffic_keys *keys);
-/* RFC 8446 7.2: application_traffic_secret_N+1, in place. 0 or -EIO. */
+/* RFC 8446 7.2: application_traffic_secret_N+1, in place. */
 int keys_next_secret(enum tls_cipher cipher, uint8_t *secret, size_t length);
-/* RFC 5246 6.3, both directions; record_sequence 1 (Finished was 0). 0 or -EIO. */
+/* RFC 5246 6.3, both directions; record_sequence 1 (Finished was 0). */
 int keys_derive_1_2(enum tls_cipher cipher, const uint8_t master[static 48], const uint8_t client_random[static 32],
                     const uint8_t server_random[static 32], struct traffic_keys *transmit,
                     struct traffic_keys *receive);
