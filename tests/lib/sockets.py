@@ -1,0 +1,99 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""
+Sockets of another namespace and cgroup, for use in the test's own process.
+
+A socket belongs for life to the network namespace and the cgroup of the process that made it. So a small child is
+placed there, makes sockets on demand, and hands each over its UNIX socket; the test then connects, binds, sends and
+resets them as it likes, and the kernel sees the gateway's own sockets.
+"""
+
+import socket
+import struct
+import sys
+
+if __name__ != "__main__":
+    from lib.paths import PYTHON
+    from lib.process import Process
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class SocketMaker:
+    def __init__(self, netns, cgroup=None):
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = Process([PYTHON, __file__, theirs.fileno()], netns, cgroup, pass_fds=[theirs.fileno()])
+
+    def socket(self, family=socket.AF_INET, kind=socket.SOCK_STREAM, protocol=0):
+        self._ours.send(struct.pack("iii", int(family), int(kind), protocol))
+        answer, descriptors, _, _ = socket.recv_fds(self._ours, 64, 1)
+        if not descriptors:
+            raise OSError(int(answer or b"0"), f"no socket from the maker: {self._process.lines[-3:]}")
+        return socket.socket(fileno=descriptors[0])
+
+    def connect(self, address, port, timeout=10, source=None):
+        """A connected TCP socket, or the kernel's own error."""
+        sock = self.socket(family_of(address))
+        try:
+            sock.settimeout(timeout)
+            if source:
+                sock.bind((source, 0))
+            sock.connect((address, port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def listen(self, address, port, backlog=128):
+        sock = self.socket(family_of(address))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ":" in address:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+        sock.listen(backlog)
+        return sock
+
+    def close(self):
+        self._ours.close()
+        self._process.stop()
+
+
+def family_of(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def reset(sock):
+    """Close with a reset instead of a FIN."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    sock.close()
+
+
+def receive_exactly(sock, size):
+    """size bytes of a plain socket, or what came before its end."""
+    pieces = []
+    while size:
+        piece = sock.recv(min(size, 1 << 18))
+        if not piece:
+            break
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def receive_all(sock):
+    return b"".join(iter(lambda: sock.recv(1 << 18), b""))
+
+
+def _serve(descriptor):
+    channel = socket.socket(fileno=descriptor)
+    while request := channel.recv(64):
+        try:
+            with socket.socket(*struct.unpack("iii", request)) as made:
+                socket.send_fds(channel, [b"ok"], [made.fileno()])
+        except OSError as error:
+            channel.send(str(error.errno).encode())
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

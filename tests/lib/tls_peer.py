@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""
+The backend's end of a TLS connection under full control: OpenSSL works on memory, the test moves the bytes. So it can
+half-close, end without close_notify, reset, put garbage on the wire, and read when it wants to.
+"""
+
+import socket
+import ssl
+
+READ = 1 << 18
+
+
+def server_context(leaf, versions=(ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3), ciphers=None, alpn=None):
+    """ciphers: OpenSSL's words for TLS 1.2; for TLS 1.3 the server here takes what the client prefers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf.certificate, leaf.key)
+    context.minimum_version, context.maximum_version = versions
+    if ciphers:
+        context.set_ciphers(ciphers)
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    return context
+
+
+class TlsPeer:
+    def __init__(self, sock, context):
+        self.sock = sock
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.sni = None
+        self.ending = None  # how the other end ended: "close_notify" or "truncated"
+
+    def handshake(self):
+        self._step(self.tls.do_handshake)
+        return self
+
+    def send(self, data):
+        view = memoryview(data)
+        for start in range(0, len(view), READ):
+            self.tls.write(view[start:start + READ])
+            self._flush()
+
+    def receive(self, most=READ):
+        """Some bytes; b"" at the end, then `ending` says which. A reset is the kernel's own ConnectionResetError."""
+        while self.ending is None:
+            try:
+                data = self.tls.read(most)
+                if data:
+                    return data
+                self.ending = "close_notify"
+            except ssl.SSLZeroReturnError:
+                self.ending = "close_notify"
+            except ssl.SSLWantReadError:
+                self._flush()
+                if not self._fill():
+                    self.ending = "truncated"
+        return b""
+
+    def receive_exactly(self, size):
+        pieces = []
+        while size:
+            piece = self.receive(min(size, READ))
+            if not piece:
+                break
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def receive_all(self):
+        return b"".join(iter(self.receive, b""))
+
+    def close_notify(self):
+        """This direction ends properly, TLS and TCP; the other one goes on."""
+        try:
+            self.tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        self._flush()
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self.sock.close()
+
+    def _step(self, action):
+        while True:
+            try:
+                action()
+                self._flush()
+                return
+            except ssl.SSLWantReadError:
+                self._flush()
+                if not self._fill():
+                    raise ConnectionAbortedError("the other end closed during the handshake") from None
+            except ssl.SSLError:
+                self._flush()  # the alert
+                raise
+
+    def _fill(self):
+        data = self.sock.recv(READ)
+        if data:
+            self._incoming.write(data)
+        return bool(data)
+
+    def _flush(self):
+        if data := self._outgoing.read():
+            self.sock.sendall(data)

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Waiting for what sends no event of its own: asked again and again, until it is so or the time is over."""
+
+import time
+
+
+class NotInTime(Exception):
+    pass
+
+
+def until(question, within, what, every=0.02):
+    """The first true answer of question(). Only for things that cannot be awaited: a counter, a list of sockets."""
+    deadline = time.monotonic() + within
+    while True:
+        answer = question()
+        if answer:
+            return answer
+        if time.monotonic() >= deadline:
+            raise NotInTime(f"expected {what} within {within} s, last seen {answer!r}")
+        time.sleep(every)
