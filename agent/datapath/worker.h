@@ -4,8 +4,8 @@
  * handshake, release or refuse the held SYN, accept A and relay (design sections 4, 6, 7, 11).
  *
  * A connection never changes worker. Workers share the snapshot pointer only; everything else that another thread wants
- * of a worker goes through its inbox (a short lock and an eventfd) and runs in the worker's thread. The functions below are
- * called by the control thread.
+ * of a worker goes through its inbox (a short lock and an eventfd) and runs in the worker's thread. The functions below
+ * are called by the control thread.
  */
 #ifndef POSTERN_DATAPATH_WORKER_H
 #define POSTERN_DATAPATH_WORKER_H
@@ -17,6 +17,7 @@
 #include "base/reason.h"
 #include "datapath/relay.h"
 
+struct context_table;
 struct failures;
 struct gateway;
 struct hooks;
@@ -27,16 +28,21 @@ struct worker;
 
 struct worker_options {
 	unsigned int index;
+	unsigned int worker_count;
 	struct hooks *hooks;
 	const struct proof *proof;
 	struct snapshot_holder *snapshots;
 	struct failures *failures;
-	/* HOLD: asks the control thread for a snapshot at least as new as now; it answers by worker_hold_answered(). */
-	void (*request_fresh_snapshot)(void *context, unsigned int worker_index);
+	struct context_table *contexts;
+	/*
+	 * HOLD: asks the control thread for a snapshot at least as new as now. It answers by worker_hold_answered(),
+	 * after it has written PLAIN for the key into the kernel's map if the snapshot does not know it.
+	 */
+	void (*request_decision)(void *context, unsigned int worker_index, const struct postern_destination_key *key);
 	void *context;
-	uint64_t dial_limit_ns; /* a leak guard: the gateway's own timer decides (default 30 s) */
+	uint64_t dial_limit_ns;      /* a leak guard: the gateway's own timer decides (default 30 s) */
 	uint64_t handshake_limit_ns; /* default 10 s */
-	uint64_t hold_limit_ns; /* 3 s */
+	uint64_t hold_limit_ns;      /* 3 s */
 	unsigned int max_attempts;
 	unsigned int max_connections;
 	bool kernel_tls; /* switches of the configuration; the proof must allow it, too */
@@ -53,10 +59,10 @@ void worker_stop(struct worker *worker);
 int worker_add_gateway(struct worker *worker, const struct gateway *gateway);
 int worker_remove_gateway(struct worker *worker, const struct gateway *gateway);
 
-/* Every attempt in HOLD decides again from the current snapshot. */
-void worker_hold_answered(struct worker *worker);
+/* Attempts in HOLD that began before as_of_ns (CLOCK_MONOTONIC) decide again from the current snapshot. */
+void worker_hold_answered(struct worker *worker, uint64_t as_of_ns);
 
-/* Connections whose settings are gone or became DENY end with a reset. */
+/* Connections whose destination became DENY, and plain ones whose destination became covered, end with a reset. */
 void worker_policy_changed(struct worker *worker);
 
 struct worker_statistics { /* each read atomically, not together */

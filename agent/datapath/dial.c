@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/address.h"
+#include "base/failures.h"
+#include "datapath/context_table.h"
+#include "datapath/gateway.h"
+#include "datapath/hooks.h"
+#include "datapath/proof.h"
+#include "datapath/worker_internal.h"
+#include "policy/snapshot.h"
+#include "tls/context.h"
+
+#define KEEPALIVE_IDLE_SECONDS     60
+#define KEEPALIVE_INTERVAL_SECONDS 10
+#define KEEPALIVE_PROBES           6
+#define USER_TIMEOUT_MS            120000u /* unacknowledged data: the backend's node is gone */
+
+/* What the agent was doing, and the system's word for what went wrong. */
+static void refuse_errno(struct attempt *attempt, enum postern_reason reason, const char *what, int error)
+{
+	char detail[128];
+
+	snprintf(detail, sizeof(detail), "%s: %s", what, strerror(error));
+	attempt_refuse(attempt, reason, detail);
+}
+
+static enum postern_reason reason_of_connect_error(int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+		return REASON_BACKEND_REFUSED;
+	case ECONNRESET:
+		return REASON_BACKEND_RESET;
+	case ETIMEDOUT:
+		return REASON_BACKEND_SILENT;
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+	case ENETDOWN:
+	case EHOSTDOWN:
+	case EACCES: /* a prohibit route, or a firewall that rejects */
+	case EPERM:
+		return REASON_BACKEND_UNREACHABLE;
+	case EADDRNOTAVAIL:
+		return REASON_SOURCE_ADDRESS;
+	case EMFILE:
+	case ENFILE:
+		return REASON_NO_DESCRIPTORS;
+	case ENOMEM:
+	case ENOBUFS:
+		return REASON_NO_MEMORY;
+	default:
+		return REASON_INTERNAL;
+	}
+}
+
+static int set_option(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value)) == -1 ? -errno : 0;
+}
+
+/*
+ * B from birth: a killed agent must be a reset to the backend, never a clean end in mid-body. The rest is what G asked
+ * for (mark, TOS) and what keeps a dead backend from holding a connection.
+ */
+static int configure(int fd, const struct postern_connect_record *connect, bool v4)
+{
+	const struct linger reset_at_close = {.l_onoff = 1, .l_linger = 0};
+	int error = 0;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset_at_close, sizeof(reset_at_close)) == -1)
+		return -errno;
+	error = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (!error)
+		error = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	if (!error)
+		error = set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS);
+	if (!error)
+		error = set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS);
+	if (!error)
+		error = set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+	if (!error)
+		error = set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
+	if (!error && connect->socket_mark)
+		error = set_option(fd, SOL_SOCKET, SO_MARK, (int)connect->socket_mark);
+	if (!error && connect->tos)
+		error = v4 ? set_option(fd, IPPROTO_IP, IP_TOS, (int)connect->tos)
+		           : set_option(fd, IPPROTO_IPV6, IPV6_TCLASS, (int)connect->tos);
+	return error;
+}
+
+/* G bound a source address (it is not loopback): B uses the same one; the port is not kept. */
+static int bind_source(int fd, const struct postern_tuple *tuple, bool v4)
+{
+	struct sockaddr_storage source;
+	socklen_t length;
+
+	if (address_is_loopback(&tuple->local))
+		return 0;
+	if (address_is_v4(&tuple->local) != v4)
+		return -EADDRNOTAVAIL;
+	length = address_to_sockaddr(&tuple->local, 0, &source);
+	if (set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) != 0)
+		return -errno;
+	return bind(fd, (struct sockaddr *)&source, length) == -1 ? -errno : 0;
+}
+
+static int set_witness(struct attempt *attempt, enum postern_backend_phase phase)
+{
+	const struct postern_backend_socket state = {
+	        .destination = attempt->connect.socket.destination,
+	        .phase = phase,
+	};
+
+	return hooks_set_backend(attempt->worker->options.hooks, attempt->b_fd, &state);
+}
+
+static uint64_t limit_of(unsigned int milliseconds, uint64_t default_ns)
+{
+	return milliseconds ? milliseconds * 1000000ull : default_ns;
+}
+
+void dial_start(struct attempt *attempt)
+{
+	struct worker *worker = attempt->worker;
+	const struct postern_connect_record *connect_record = &attempt->connect;
+	const struct postern_destination_key *key = &connect_record->socket.destination;
+	bool v4 = address_is_v4(&key->address);
+	struct sockaddr_storage destination;
+	socklen_t length = address_to_sockaddr(&key->address, ntohs(key->port), &destination);
+	uint64_t limit = limit_of(attempt->settings ? attempt->settings->connect_timeout_ms : 0,
+	                          worker->options.dial_limit_ns);
+	int error;
+
+	if (attempt->settings && attempt->settings->ktls == SWITCH_REQUIRE && !worker->options.kernel_tls) {
+		attempt_refuse(attempt, REASON_KTLS_OFF, "the policy requires kernel TLS");
+		return;
+	}
+	attempt->b_fd = gateway_socket(attempt->gateway->gateway, v4 ? AF_INET : AF_INET6,
+	                               SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+	if (attempt->b_fd < 0) {
+		error = -attempt->b_fd;
+		attempt->b_fd = -1;
+		refuse_errno(attempt, reason_of_connect_error(error), "socket", error);
+		return;
+	}
+	error = set_witness(attempt, attempt->verdict == POSTERN_VERDICT_PLAIN ? POSTERN_B_PLAIN : POSTERN_B_HANDSHAKE);
+	if (error) {
+		refuse_errno(attempt, REASON_INTERNAL, "the witness's storage", -error);
+		return;
+	}
+	error = configure(attempt->b_fd, connect_record, v4);
+	if (error) {
+		refuse_errno(attempt, REASON_INTERNAL, "socket options of B", -error);
+		return;
+	}
+	error = bind_source(attempt->b_fd, &connect_record->header.tuple, v4);
+	if (error) {
+		refuse_errno(attempt, REASON_SOURCE_ADDRESS, "bind", -error);
+		return;
+	}
+	if (connect(attempt->b_fd, (struct sockaddr *)&destination, length) == -1 && errno != EINPROGRESS) {
+		error = errno;
+		refuse_errno(attempt, reason_of_connect_error(error), "connect", error);
+		return;
+	}
+	error = loop_add(worker->loop, &attempt->b_source, attempt->b_fd, EPOLLOUT);
+	if (!error)
+		error = loop_timer_set(worker->loop, &attempt->timer, limit);
+	if (error) {
+		refuse_errno(attempt, REASON_NO_MEMORY, "epoll", -error);
+		return;
+	}
+	attempt->state = ATTEMPT_DIALING;
+}
+
+/* May kernel TLS carry this direction of this session? The reason if not. */
+static enum postern_reason kernel_tls_refused(const struct attempt *attempt, enum tls_direction direction,
+                                              const struct tls_session_info *info)
+{
+	const struct worker_options *options = &attempt->worker->options;
+
+	if (!options->kernel_tls || attempt->settings->ktls == SWITCH_OFF)
+		return options->proof->kernel_tls ? REASON_KTLS_OFF : REASON_KTLS_UNAVAILABLE;
+	if (!options->proof->kernel_tls)
+		return REASON_KTLS_UNAVAILABLE;
+	if (info->cipher == TLS_CIPHER_OTHER)
+		return REASON_KTLS_CIPHER;
+	if (!proof_allows(options->proof, PROOF_COPY, direction, info->version, info->cipher))
+		return REASON_KTLS_UNPROVED;
+	return REASON_NONE;
+}
+
+static void verified(struct attempt *attempt)
+{
+	struct worker *worker = attempt->worker;
+	struct tls_session_info info;
+	enum postern_reason refused;
+	int error;
+
+	tls_session_info(attempt->session, &info);
+	statistic_add(info.resumed ? &worker->statistics.handshakes_resumed : &worker->statistics.handshakes_full, 1);
+	/* The write keys go first: a session whose TLS_TX is not armed stays in user space both ways. */
+	refused = kernel_tls_refused(attempt, TLS_DIRECTION_TRANSMIT, &info);
+	if (refused == REASON_NONE) {
+		error = tls_session_arm_transmit(attempt->session);
+		if (error == 0) {
+			attempt->transmit_armed = true;
+		} else if (error == -EIO) {
+			attempt_refuse(attempt, REASON_KERNEL_TLS_FAILED, "TLS_TX failed half way");
+			return;
+		} else {
+			refused = error == -ENOENT ? REASON_KTLS_CIPHER : REASON_KERNEL_TLS_FAILED;
+		}
+	}
+	if (refused != REASON_NONE) {
+		failures_count(worker->options.failures, refused);
+		if (attempt->settings->ktls == SWITCH_REQUIRE) {
+			attempt_refuse(attempt, refused, "the policy requires kernel TLS");
+			return;
+		}
+	} else {
+		refused = kernel_tls_refused(attempt, TLS_DIRECTION_RECEIVE, &info);
+	}
+	attempt->user_mode_reason = refused;
+	error = set_witness(attempt, POSTERN_B_ARMED);
+	if (error) {
+		refuse_errno(attempt, REASON_INTERNAL, "the witness's storage", -error);
+		return;
+	}
+	attempt_ready(attempt);
+}
+
+static void step_handshake(struct attempt *attempt)
+{
+	struct worker *worker = attempt->worker;
+	int error = 0;
+
+	switch (tls_session_handshake(attempt->session)) {
+	case TLS_STEP_DONE:
+		verified(attempt);
+		return;
+	case TLS_STEP_WANT_READ:
+		error = loop_set_events(worker->loop, &attempt->b_source, EPOLLIN);
+		break;
+	case TLS_STEP_WANT_WRITE:
+		error = loop_set_events(worker->loop, &attempt->b_source, EPOLLOUT);
+		break;
+	case TLS_STEP_FAILED:
+		attempt_refuse(attempt, tls_session_reason(attempt->session), tls_session_detail(attempt->session));
+		return;
+	}
+	if (error)
+		refuse_errno(attempt, REASON_INTERNAL, "epoll", -error);
+}
+
+static void queue_step(struct attempt *attempt)
+{
+	struct worker *worker = attempt->worker;
+
+	if (attempt->step_queued)
+		return;
+	attempt->step_queued = true;
+	attempt->step_next = NULL;
+	if (worker->steps_tail)
+		worker->steps_tail->step_next = attempt;
+	else
+		worker->steps_head = attempt;
+	worker->steps_tail = attempt;
+}
+
+static void unqueue_step(struct attempt *attempt)
+{
+	struct worker *worker = attempt->worker;
+	struct attempt *previous = NULL;
+
+	if (!attempt->step_queued)
+		return;
+	for (struct attempt *other = worker->steps_head; other != attempt; other = other->step_next)
+		previous = other;
+	if (previous)
+		previous->step_next = attempt->step_next;
+	else
+		worker->steps_head = attempt->step_next;
+	if (worker->steps_tail == attempt)
+		worker->steps_tail = previous;
+	attempt->step_queued = false;
+}
+
+bool dial_run_handshakes(struct worker *worker, uint64_t budget_ns)
+{
+	uint64_t end = 0;
+
+	while (worker->steps_head) {
+		struct attempt *attempt = worker->steps_head;
+		uint64_t now = monotonic_ns();
+
+		if (end == 0)
+			end = now + budget_ns;
+		else if (now >= end)
+			return true;
+		unqueue_step(attempt);
+		step_handshake(attempt);
+	}
+	return false;
+}
+
+static void connected(struct attempt *attempt)
+{
+	struct worker *worker = attempt->worker;
+	struct tls_context *context;
+	int error = 0;
+	socklen_t length = sizeof(error);
+
+	if (getsockopt(attempt->b_fd, SOL_SOCKET, SO_ERROR, &error, &length) == -1)
+		error = errno;
+	if (error) {
+		refuse_errno(attempt, reason_of_connect_error(error), "connect", error);
+		return;
+	}
+	if (attempt->verdict == POSTERN_VERDICT_PLAIN) {
+		attempt_ready(attempt);
+		return;
+	}
+	context = context_table_get(worker->options.contexts, attempt->settings->id);
+	if (!context) {
+		attempt_refuse(attempt, REASON_INTERNAL, "no TLS context for the policy's settings");
+		return;
+	}
+	error = tls_session_new(context, attempt->b_fd, &attempt->session);
+	tls_context_unref(context); /* the session holds its own */
+	if (!error)
+		error = loop_timer_set(
+		        worker->loop, &attempt->timer,
+		        limit_of(attempt->settings->handshake_timeout_ms, worker->options.handshake_limit_ns));
+	if (error) {
+		refuse_errno(attempt, REASON_NO_MEMORY, "TLS session", -error);
+		return;
+	}
+	attempt->state = ATTEMPT_HANDSHAKE;
+	queue_step(attempt);
+}
+
+void dial_on_event(struct attempt *attempt, uint32_t events)
+{
+	(void)events; /* errors show up in SO_ERROR and in the handshake's own reads */
+	switch (attempt->state) {
+	case ATTEMPT_DIALING:
+		connected(attempt);
+		break;
+	case ATTEMPT_HANDSHAKE:
+		queue_step(attempt);
+		break;
+	case ATTEMPT_ORPHAN:
+	case ATTEMPT_WAITING:
+	case ATTEMPT_READY:
+	case ATTEMPT_RELEASED:
+	case ATTEMPT_REFUSED:
+		loop_remove(attempt->worker->loop, &attempt->b_source);
+		break;
+	}
+}
+
+void dial_cancel(struct attempt *attempt)
+{
+	unqueue_step(attempt);
+	loop_remove(attempt->worker->loop, &attempt->b_source);
+	tls_session_free(attempt->session);
+	attempt->session = NULL;
+	if (attempt->b_fd >= 0)
+		close(attempt->b_fd); /* a reset: SO_LINGER{1,0} */
+	attempt->b_fd = -1;
+}

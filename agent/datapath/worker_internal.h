@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * worker_internal.h: what the files of one worker share: worker.c (thread, inbox, ring), attempt.c (from CONNECT record
+ * to release or refusal), dial.c (B), release.c (raw packets, accept), connection.c (the relay's owner). All of it runs
+ * in the worker's own thread.
+ *
+ * An attempt:
+ *
+ *      SYN alone             CONNECT record
+ *          |                      |
+ *       ORPHAN --CONNECT----> (decide) --TLS, PLAIN--> DIALING --TLS--> HANDSHAKE --verified--> READY
+ *          |                   |     ^                    |                 |                    |
+ *    second SYN             HOLD     | answer             | PLAIN           | failed        SYN known: sent again
+ *          |                   v     |                    +--> READY        |                    v
+ *          |                  WAITING                                       |                 RELEASED --accept-->
+ * connection v                   | DENY, limit, failure                       v                    | 1 s REFUSED
+ * <--------------+--------------------------------------------+                    v | RST or ICMP when the SYN is
+ * known                                             (B closed)
+ *          v
+ *        GONE record or 5 s: freed. GONE in any other state: B closed, freed.
+ */
+#ifndef POSTERN_DATAPATH_WORKER_INTERNAL_H
+#define POSTERN_DATAPATH_WORKER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/loop.h"
+#include "base/reason.h"
+#include "datapath/gateway.h"
+#include "datapath/relay.h"
+#include "datapath/worker.h"
+#include "postern/abi.h"
+#include "tls/session.h"
+
+#define ATTEMPT_BUCKETS 16384 /* a power of two */
+
+struct ring_buffer;
+struct tls_settings;
+
+enum attempt_state {
+	ATTEMPT_ORPHAN,  /* a SYN that no CONNECT record announced yet */
+	ATTEMPT_WAITING, /* HOLD: for the control thread's answer */
+	ATTEMPT_DIALING,
+	ATTEMPT_HANDSHAKE,
+	ATTEMPT_READY,    /* B verified, or connected for PLAIN; the SYN is not known yet */
+	ATTEMPT_RELEASED, /* the SYN was sent again; accept() comes */
+	ATTEMPT_REFUSED,
+};
+
+struct attempt {
+	struct worker *worker;
+	const struct worker_gateway *gateway;
+	struct attempt *bucket_next;
+	struct attempt *step_next; /* in worker->steps_head */
+	bool step_queued;
+	enum attempt_state state;
+	struct postern_connect_record connect; /* zero in ORPHAN, but for tuple and isn */
+	struct postern_syn_record syn;
+	bool syn_known;
+	unsigned int syn_count;
+	uint64_t begun_ns;
+	struct loop_timer timer; /* the limit of the current state */
+
+	enum postern_verdict verdict;        /* TLS or PLAIN, once decided */
+	struct snapshot *snapshot;           /* a reference, from the decision on */
+	const struct tls_settings *settings; /* inside the snapshot; NULL for PLAIN */
+	struct loop_source b_source;
+	int b_fd;
+	struct tls_session *session;
+	bool transmit_armed;
+	enum postern_reason user_mode_reason;
+	uint32_t lane_slot; /* POSTERN_NO_LANE_SLOT: none */
+
+	enum postern_reason reason; /* REFUSED: why */
+	bool unreachable;           /* REFUSED: ICMP instead of RST */
+	bool answered;              /* REFUSED: RST or ICMP was sent */
+};
+
+struct connection {
+	struct worker *worker;
+	const struct worker_gateway *gateway;
+	struct connection *next;
+	struct connection *previous;
+	struct relay *relay;
+	struct postern_destination_key destination;
+	enum postern_verdict verdict;
+	uint16_t gateway_port;
+	uint16_t b_port;
+	uint32_t lane_slot;
+	bool lane_closed; /* G's socket is gone: the slot is free when the connection is */
+	uint64_t gateway_cookie;
+	uint64_t begun_ns;
+	char *policy; /* "namespace/name" or "" */
+	char *sni;
+	struct tls_session_info info; /* its strings are static or inside */
+	char alpn[16];
+};
+
+/* A gateway as this worker serves it. */
+struct worker_listener {
+	struct worker *worker;
+	struct worker_gateway *gateway;
+	const struct gateway_listener *listener;
+	struct loop_source source_v4;
+	struct loop_source source_v6;
+};
+
+struct worker_gateway {
+	const struct gateway *gateway;
+	struct worker_gateway *next;
+	size_t listener_count;
+	struct worker_listener listeners[];
+};
+
+struct inbox_message {
+	struct inbox_message *next;
+	void (*run)(struct worker *worker, struct inbox_message *message);
+	/* Who waits for the answer, if anyone does. */
+	bool done;
+	bool abandoned; /* the waiter gave up: the worker frees the message */
+};
+
+/* A lane slot in use: its connection, or, when that ended first, that G's CLOSED record must still come. */
+struct lane_slot_state {
+	struct connection *connection;
+	bool awaits_close;
+};
+
+struct worker {
+	struct worker_options options;
+	pthread_t thread;
+	bool thread_runs;
+	struct loop *loop;
+	struct relay_worker relay;
+	struct ring_buffer *ring;
+	struct loop_source ring_source;
+	struct worker_gateway *gateways;
+
+	struct attempt *attempts[ATTEMPT_BUCKETS];
+	struct attempt *steps_head; /* handshakes that have something to do */
+	struct attempt *steps_tail;
+	struct connection *connections;
+
+	uint32_t *free_slots; /* lane slots that this worker owns and nobody uses */
+	size_t free_slot_count;
+	struct lane_slot_state *slot_states; /* by slot */
+
+	pthread_mutex_t inbox_lock;
+	pthread_cond_t inbox_done;
+	struct inbox_message *inbox_head;
+	struct inbox_message *inbox_tail;
+
+	struct { /* written by the worker alone, read by anyone */
+		_Atomic uint64_t attempts;
+		_Atomic uint64_t attempts_live;
+		_Atomic uint64_t connections;
+		_Atomic uint64_t connections_live;
+		_Atomic uint64_t handshakes_full;
+		_Atomic uint64_t handshakes_resumed;
+		_Atomic uint64_t bytes_to_backend;
+		_Atomic uint64_t bytes_to_gateway;
+		_Atomic uint64_t tickets_dropped;
+		_Atomic uint64_t lane_connections;
+	} statistics;
+};
+
+/* Only one thread writes each of these, so a plain load and store is enough. */
+static inline void statistic_add(_Atomic uint64_t *statistic, uint64_t value)
+{
+	atomic_store_explicit(statistic, atomic_load_explicit(statistic, memory_order_relaxed) + value,
+	                      memory_order_relaxed);
+}
+
+static inline void statistic_subtract(_Atomic uint64_t *statistic, uint64_t value)
+{
+	atomic_store_explicit(statistic, atomic_load_explicit(statistic, memory_order_relaxed) - value,
+	                      memory_order_relaxed);
+}
+
+/* attempt.c: records from the ring, and the state machine above. */
+void attempt_on_connect(struct worker *worker, const struct postern_connect_record *record);
+void attempt_on_syn(struct worker *worker, const struct postern_syn_record *record);
+void attempt_on_gone(struct worker *worker, const struct postern_connect_record *record);
+/* Decide (again) by the current snapshot. */
+void attempt_decide(struct attempt *attempt, uint64_t snapshot_as_of_ns);
+/* End in REFUSED: B is closed, G gets its answer as soon as its SYN is known, the failure is recorded once. */
+void attempt_refuse(struct attempt *attempt, enum postern_reason reason, const char *detail);
+/* B is good: release G's SYN, now or when it comes. */
+void attempt_ready(struct attempt *attempt);
+/* Close what the attempt still owns, take it out of the table, free it at the end of the round. */
+void attempt_free(struct attempt *attempt);
+struct attempt *attempt_find(struct worker *worker, const struct worker_gateway *gateway,
+                             const struct postern_tuple *tuple);
+/* Every attempt, or those of one gateway. The callback may free the attempt it is given. */
+void attempt_for_each(struct worker *worker, const struct worker_gateway *gateway,
+                      void (*each)(struct attempt *attempt, void *context), void *context);
+
+/* dial.c: B made in the gateway's namespace, connected, handshake run. Each ends in attempt_ready() or
+ * attempt_refuse(). */
+void dial_start(struct attempt *attempt);
+/* One round of handshakes, at most budget_ns of work. True if some are left. */
+bool dial_run_handshakes(struct worker *worker, uint64_t budget_ns);
+void dial_cancel(struct attempt *attempt);
+void dial_on_event(struct attempt *attempt, uint32_t events);
+
+/* release.c */
+void release_syn(struct attempt *attempt);
+void release_refusal(struct attempt *attempt); /* RST or ICMP */
+void release_accept(struct worker_listener *listener, int listener_fd);
+
+/* connection.c: takes B, the session and the lane slot out of the attempt. A is owned from the call on. */
+void connection_start(struct attempt *attempt, int a_fd);
+void connection_abort_all(struct worker *worker, const struct worker_gateway *gateway, enum postern_reason reason);
+void connection_policy_changed(struct worker *worker);
+int connection_list(struct worker *worker, struct connection_view **views, size_t *count);
+/* Lane slots. */
+uint32_t lane_slot_take(struct worker *worker);
+void lane_slot_give_back(struct worker *worker, uint32_t slot);
+/* G's socket reached CLOSE: the slot in the record is free once the connection is, too. */
+void lane_slot_closed(struct worker *worker, const struct postern_connect_record *record);
+
+/* worker.c: a failure of this attempt or connection, for the operator. */
+void worker_report(struct worker *worker, const struct worker_gateway *gateway, uint16_t gateway_port,
+                   const struct postern_destination_key *destination, const char *policy, enum postern_reason reason,
+                   const char *detail);
+struct worker_gateway *worker_find_gateway(struct worker *worker, uint32_t gateway_id);
+struct worker_listener *worker_find_listener(struct worker *worker, uint64_t listener_cookie);
+
+#endif
