@@ -13,10 +13,12 @@
 
 #define YAML_MAX_BYTES (16u << 20)
 #define YAML_MAX_DEPTH 64
+#define YAML_MAX_NODES 1000000 /* "[],[],..." takes 40 times its own size in memory */
 
 /*
- * All documents of a stream, as a JSON array. 0; -EINVAL with "line N: ..." in error; -E2BIG; -ENOMEM. Each mapping
- * keeps no line numbers: errors about values name the object and field instead.
+ * All documents of a stream, as a JSON array (an empty document is null). 0; -EINVAL with "line N: ..." in error;
+ * -E2BIG with the limit that was passed; -ENOMEM. *documents is set on success only. Each mapping keeps no line
+ * numbers: errors about values name the object and field instead. Strings of the result hold no NUL.
  */
 int yaml_load(const char *text, size_t size, json_t **documents, char *error, size_t error_size);
 

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "base/yaml.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "base/cleanup.h"
+
+/* A container that is being filled. The documents' own array is frame 0, without a parent. */
+struct frame {
+	json_t *container; /* owned until it is put into its parent */
+	char *key;         /* of a mapping: the key whose value comes next, or NULL when a key comes next */
+};
+
+struct reader {
+	yaml_parser_t parser;
+	struct frame frames[YAML_MAX_DEPTH + 1];
+	size_t depth; /* frames in use */
+	size_t nodes;
+	char *error;
+	size_t error_size;
+};
+
+static int refuse(struct reader *reader, int result, size_t line, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+
+static int refuse(struct reader *reader, int result, size_t line, const char *format, ...)
+{
+	int length = snprintf(reader->error, reader->error_size, "line %zu: ", line + 1);
+	va_list arguments;
+
+	if (length > 0 && (size_t)length < reader->error_size) {
+		va_start(arguments, format);
+		vsnprintf(reader->error + length, reader->error_size - (size_t)length, format, arguments);
+		va_end(arguments);
+	}
+	return result;
+}
+
+/* Takes over value, on failure too. */
+static int place(struct reader *reader, json_t *value, size_t line)
+{
+	struct frame *frame = &reader->frames[reader->depth - 1];
+	int failed;
+
+	if (!value)
+		return -ENOMEM;
+	if (++reader->nodes > YAML_MAX_NODES) {
+		json_decref(value);
+		return refuse(reader, -E2BIG, line, "more than %d values", YAML_MAX_NODES);
+	}
+	if (json_is_array(frame->container))
+		return json_array_append_new(frame->container, value) ? -ENOMEM : 0;
+	failed = json_object_set_new(frame->container, frame->key, value);
+	free(TAKE_PTR(frame->key));
+	return failed ? -ENOMEM : 0;
+}
+
+static bool next_is_key(const struct reader *reader)
+{
+	const struct frame *frame = &reader->frames[reader->depth - 1];
+
+	return json_is_object(frame->container) && !frame->key;
+}
+
+static int take_key(struct reader *reader, const yaml_event_t *event)
+{
+	struct frame *frame = &reader->frames[reader->depth - 1];
+	const char *text = (const char *)event->data.scalar.value;
+	size_t line = event->start_mark.line;
+
+	if (json_object_get(frame->container, text))
+		return refuse(reader, -EINVAL, line, "duplicate key \"%.64s\"", text);
+	frame->key = strdup(text);
+	return frame->key ? 0 : -ENOMEM;
+}
+
+/* Plain scalars by YAML 1.2's JSON schema, which is JSON's own grammar of numbers; anything else is a string. */
+static json_t *resolve_plain(const char *text, size_t size)
+{
+	json_t *value = NULL;
+
+	if (!size || !strcmp(text, "~") || !strcmp(text, "null"))
+		return json_null();
+	if (!strcmp(text, "true"))
+		return json_true();
+	if (!strcmp(text, "false"))
+		return json_false();
+	if (text[0] == '-' || (text[0] >= '0' && text[0] <= '9')) {
+		value = json_loadb(text, size, JSON_DECODE_ANY, NULL);
+		if (!value) /* an integer beyond 64 bits */
+			value = json_loadb(text, size, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
+		if (value && !json_is_number(value)) {
+			json_decref(value);
+			value = NULL;
+		}
+	}
+	return value ? value : json_stringn(text, size);
+}
+
+static int take_scalar(struct reader *reader, const yaml_event_t *event)
+{
+	const char *text = (const char *)event->data.scalar.value;
+	size_t size = event->data.scalar.length;
+	const char *tag = (const char *)event->data.scalar.tag;
+	size_t line = event->start_mark.line;
+
+	if (event->data.scalar.anchor)
+		return refuse(reader, -EINVAL, line, "anchors and aliases are not accepted");
+	if (tag && strcmp(tag, YAML_STR_TAG) && strcmp(tag, "!")) /* "!" says: not resolved, so a string */
+		return refuse(reader, -EINVAL, line, "tag \"%.64s\" is not accepted", tag);
+	if (memchr(text, '\0', size))
+		return refuse(reader, -EINVAL, line, "a NUL character is not accepted");
+	if (next_is_key(reader))
+		return take_key(reader, event);
+	if (!tag && event->data.scalar.plain_implicit)
+		return place(reader, resolve_plain(text, size), line);
+	return place(reader, json_stringn(text, size), line);
+}
+
+static int open_container(struct reader *reader, const yaml_event_t *event, json_t *container,
+                          const yaml_char_t *anchor, const yaml_char_t *tag, const char *default_tag)
+{
+	size_t line = event->start_mark.line;
+	const char *problem = NULL;
+
+	if (!container)
+		return -ENOMEM;
+	if (anchor)
+		problem = "anchors and aliases are not accepted";
+	else if (tag && strcmp((const char *)tag, default_tag))
+		problem = "tags are not accepted";
+	else if (next_is_key(reader))
+		problem = "a mapping or sequence is not accepted as a key";
+	if (problem) {
+		json_decref(container);
+		return refuse(reader, -EINVAL, line, "%s", problem);
+	}
+	if (reader->depth > YAML_MAX_DEPTH) {
+		json_decref(container);
+		return refuse(reader, -E2BIG, line, "nested deeper than %d", YAML_MAX_DEPTH);
+	}
+	reader->frames[reader->depth++] = (struct frame){.container = container};
+	return 0;
+}
+
+static int close_container(struct reader *reader, const yaml_event_t *event)
+{
+	struct frame *frame = &reader->frames[--reader->depth];
+
+	return place(reader, TAKE_PTR(frame->container), event->start_mark.line);
+}
+
+static int take_event(struct reader *reader, const yaml_event_t *event)
+{
+	switch (event->type) {
+	case YAML_SCALAR_EVENT:
+		return take_scalar(reader, event);
+	case YAML_SEQUENCE_START_EVENT:
+		return open_container(reader, event, json_array(), event->data.sequence_start.anchor,
+		                      event->data.sequence_start.tag, YAML_SEQ_TAG);
+	case YAML_MAPPING_START_EVENT:
+		return open_container(reader, event, json_object(), event->data.mapping_start.anchor,
+		                      event->data.mapping_start.tag, YAML_MAP_TAG);
+	case YAML_SEQUENCE_END_EVENT:
+	case YAML_MAPPING_END_EVENT:
+		return close_container(reader, event);
+	case YAML_ALIAS_EVENT:
+		return refuse(reader, -EINVAL, event->start_mark.line, "anchors and aliases are not accepted");
+	default:
+		return 0;
+	}
+}
+
+static int read_events(struct reader *reader)
+{
+	yaml_event_type_t type;
+	yaml_event_t event;
+	int result;
+
+	do {
+		if (!yaml_parser_parse(&reader->parser, &event)) {
+			if (reader->parser.error == YAML_MEMORY_ERROR)
+				return -ENOMEM;
+			return refuse(reader, -EINVAL, reader->parser.problem_mark.line, "%s",
+			              reader->parser.problem ? reader->parser.problem : "not YAML");
+		}
+		type = event.type;
+		result = take_event(reader, &event);
+		yaml_event_delete(&event);
+	} while (result == 0 && type != YAML_STREAM_END_EVENT);
+	return result;
+}
+
+int yaml_load(const char *text, size_t size, json_t **documents, char *error, size_t error_size)
+{
+	struct reader reader = {.error = error, .error_size = error_size};
+	int result;
+
+	if (error_size)
+		error[0] = '\0';
+	if (size > YAML_MAX_BYTES) {
+		snprintf(error, error_size, "larger than %u MiB", YAML_MAX_BYTES >> 20);
+		return -E2BIG;
+	}
+	reader.frames[0].container = json_array();
+	if (!reader.frames[0].container)
+		return -ENOMEM;
+	reader.depth = 1;
+	if (!yaml_parser_initialize(&reader.parser)) {
+		json_decref(reader.frames[0].container);
+		return -ENOMEM;
+	}
+	yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
+	yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text, size);
+	result = read_events(&reader);
+	yaml_parser_delete(&reader.parser);
+
+	if (result == 0)
+		*documents = TAKE_PTR(reader.frames[0].container);
+	for (size_t i = 0; i < reader.depth; i++) {
+		json_decref(reader.frames[i].container);
+		free(reader.frames[i].key);
+	}
+	return result;
+}
