@@ -51,8 +51,6 @@ static const char *const sites[POSTERN_SITES] = {
         [POSTERN_SITE_CONNECT_RETVAL] = "connect_retval",
         [POSTERN_SITE_ATTEMPT_RING] = "attempt_ring",
         [POSTERN_SITE_ATTEMPT_FLAGS] = "attempt_flags",
-        [POSTERN_SITE_ATTEMPT_MARK] = "attempt_mark",
-        [POSTERN_SITE_ATTEMPT_TOS] = "attempt_tos",
         [POSTERN_SITE_ATTEMPT_TCP_SOCK] = "attempt_tcp_sock",
         [POSTERN_SITE_HOLD_LOAD] = "hold_load",
         [POSTERN_SITE_HOLD_RING] = "hold_ring",
@@ -61,6 +59,10 @@ static const char *const sites[POSTERN_SITES] = {
         [POSTERN_SITE_WITNESS_LOAD] = "witness_load",
         [POSTERN_SITE_LANE_JOIN] = "lane_join",
         [POSTERN_SITE_LANE_REDIRECT] = "lane_redirect",
+        [POSTERN_SITE_LANE_TCP_SOCK] = "lane_tcp_sock",
+        [POSTERN_SITE_INBOUND_STORAGE] = "inbound_storage",
+        [POSTERN_SITE_WITNESS_STORAGE] = "witness_storage",
+        [POSTERN_SITE_WOULD_UPDATE] = "would_update",
 };
 
 static const struct reason_text *find(enum postern_reason reason)

@@ -15,6 +15,7 @@
 #include "postern/abi.h"
 
 struct gateway;
+struct hooks;
 
 /* May this remote (address, port) be spoken to in plaintext? Called for each established or connecting socket. */
 typedef bool (*sweep_is_covered)(void *context, const struct postern_destination_key *remote);
@@ -27,10 +28,14 @@ struct sweep_result {
 };
 
 /*
- * 0 or negative errno (-EOPNOTSUPP: this kernel has no INET_DIAG_DESTROY; the guard alone then holds them). A socket
- * that G's own storage marks PLAIN for an uncovered VIP is kept: its remote, as inet_diag shows it, is the VIP.
+ * 0 or negative errno (-EOPNOTSUPP: this kernel has no INET_DIAG_DESTROY; the guard alone then holds them).
+ *
+ * G's own storage, which inet_diag shows (INET_DIAG_SK_BPF_STORAGES), decides first: TLS and HOLD go to the agent and
+ * are kept; PLAIN is judged by its original destination, as the guard does (a VIP of an uncovered Service may end on a
+ * covered endpoint); a connection that the gateway accepted is a client's and is kept. Any other is judged by its
+ * remote end. Loopback remotes are kept.
  */
-int sweep_gateway(const struct gateway *gateway, sweep_is_covered is_covered, void *context,
+int sweep_gateway(const struct gateway *gateway, struct hooks *hooks, sweep_is_covered is_covered, void *context,
                   struct sweep_result *result);
 
 #endif

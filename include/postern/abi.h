@@ -33,10 +33,13 @@ enum postern_verdict {
 	POSTERN_VERDICT_HOLD = 4, /* unknown, could be covered: the agent must decide */
 };
 
-/* IPv4 is stored v4-mapped (::ffff:a.b.c.d), so one key serves both families. Network byte order. */
+/*
+ * IPv4 is stored v4-mapped (::ffff:a.b.c.d), so one key serves both families. Network byte order. Aligned, so that the
+ * BPF programs may move it by words.
+ */
 struct postern_address {
 	__u8 byte[16];
-};
+} __attribute__((aligned(4)));
 _Static_assert(sizeof(struct postern_address) == 16, "abi");
 
 /* destination_map: the cache of the snapshot that connect() and the guard read. Port 0 means "any port". */
@@ -52,6 +55,19 @@ struct postern_destination {
 	__u32 settings_id; /* of the snapshot's TLS settings; 0 unless TLS */
 };
 _Static_assert(sizeof(struct postern_destination) == 8, "abi");
+
+/* meta[0]: what the maps beside it were made for. A wrong layout with the right sizes would not be noticed otherwise.
+ */
+struct postern_meta {
+	__u32 abi_version;
+	__u32 padding;
+};
+_Static_assert(sizeof(struct postern_meta) == 8, "abi");
+
+/*
+ * covered_addresses: address -> how many keys of destination_map have it and are TLS or DENY. The guard judges by it
+ * what it cannot parse down to a port.
+ */
 
 /* cluster_cidrs: LPM trie over v4-mapped addresses (an IPv4 /n is a /(96+n)). The value is unused. */
 struct postern_cidr_key {
@@ -107,35 +123,48 @@ _Static_assert(sizeof(struct postern_listener_mark) == 16, "abi");
 #define POSTERN_G_V4MAPPED   (1u << 2) /* an AF_INET6 socket that dialed ::ffff:a.b.c.d */
 #define POSTERN_G_BOUND      (1u << 3) /* bound to a non-loopback source address before connect() */
 #define POSTERN_G_LANE       (1u << 4) /* G is in lane_gateway */
+#define POSTERN_G_INBOUND    (1u << 5) /* the gateway accepted it: a client's connection, not one to a backend */
+#define POSTERN_G_REDIRECTS  (1u << 6) /* the lane's last decision: into A's queue, not by TCP */
 struct postern_gateway_socket {
 	struct postern_destination_key destination; /* original destination */
-	__u32 verdict;                              /* enum postern_verdict: TLS, HOLD or PLAIN */
+	__u32 verdict;                              /* enum postern_verdict: TLS, HOLD or PLAIN; NONE if INBOUND */
 	__u32 settings_id;
 	__u32 gateway_id;
 	__u32 worker;
 	__u32 flags; /* POSTERN_G_* */
 	__u64 cookie;
 	__u32 lane_slot;
-	__u32 lane_redirecting; /* the lane's last decision; see lane.bpf.c */
+	__u32 lane_start; /* TCP sequence number of the first byte that G sends */
 };
 _Static_assert(sizeof(struct postern_gateway_socket) == 56, "abi");
 
 /*
  * backend_socket (SK_STORAGE of B): what the witness may let pass. Written by the agent through B's descriptor before
- * connect(), and again when TLS_TX is armed. A socket of the agent without this storage is not a B.
+ * connect(), and again when the handshake is done. A socket of the agent without this storage is not a B.
  */
 enum postern_backend_phase {
 	POSTERN_B_HANDSHAKE = 1, /* records 20..23, the first one type 22 */
-	POSTERN_B_ARMED = 2,     /* records 20..23 only */
-	POSTERN_B_PLAIN = 3,     /* decided PLAIN after HOLD: nothing may go if the key is TLS or DENY now */
+	POSTERN_B_ARMED = 2,     /* the handshake is done: records 20..23 only */
+	POSTERN_B_PLAIN = 3,     /* decided PLAIN after HOLD: nothing may go if the key is TLS, DENY or HOLD now */
 };
 struct postern_backend_socket {
 	struct postern_destination_key destination;
-	__u32 phase;       /* enum postern_backend_phase */
-	__u32 checked;     /* record headers seen since the phase changed; written by the witness */
-	__u32 next_header; /* TCP sequence number of the next record header; written by the witness */
+	__u32 phase; /* enum postern_backend_phase */
 };
-_Static_assert(sizeof(struct postern_backend_socket) == 32, "abi");
+_Static_assert(sizeof(struct postern_backend_socket) == 24, "abi");
+
+/* witness_socket (SK_STORAGE of B): how far the witness has followed B's records. The witness alone writes it. */
+#define POSTERN_TLS_HEADER 5 /* type, version (2), length (2): RFC 8446 5.1 */
+struct postern_witness_socket {
+	__u32 next_header;               /* TCP sequence number of the record header that must come next */
+	__u32 headers;                   /* record headers found right */
+	__u32 armed;                     /* of these, since POSTERN_B_ARMED */
+	__u32 done;                      /* enough was seen: look no more */
+	__u8 header[POSTERN_TLS_HEADER]; /* the part of that header that came already */
+	__u8 header_length;
+	__u8 padding[2];
+};
+_Static_assert(sizeof(struct postern_witness_socket) == 24, "abi");
 
 /* What a worker's ring carries. Addresses are v4-mapped, ports in host byte order. */
 enum postern_record_type {
@@ -181,12 +210,19 @@ struct postern_syn_record {
 };
 _Static_assert(sizeof(struct postern_syn_record) == 136, "abi");
 
-/* lane_slots: one cache line each, BPF_F_MMAPABLE. In flight = total - agent_read. */
+/*
+ * lane_slots: one cache line each, BPF_F_MMAPABLE. In flight, in A's queue or in TCP, is
+ *
+ *   redirected_bytes + (write_seq of G - lane_start) - agent_read
+ *
+ * modulo 2^32. The kernel's own write_seq counts what went by TCP, so a send that TCP took only in part, or that began
+ * before G joined, is counted right. All zero before the slot is offered.
+ */
 struct postern_lane_slot {
-	__u64 total;      /* bytes that G sent since it joined; only the sk_msg program adds */
-	__u64 agent_read; /* bytes that the agent took from A; only the agent adds */
-	__u64 redirected; /* messages put straight into A's queue */
-	__u64 passed;     /* messages left to TCP */
+	__u64 redirected_bytes; /* put straight into A's queue; only the sk_msg program adds */
+	__u64 agent_read;       /* bytes that the agent took from A; only the agent adds */
+	__u64 redirected;       /* messages put straight into A's queue */
+	__u64 passed;           /* messages left to TCP */
 	__u64 padding[4];
 };
 _Static_assert(sizeof(struct postern_lane_slot) == 64, "abi");
@@ -230,8 +266,6 @@ enum postern_helper_site {
 	POSTERN_SITE_CONNECT_RETVAL,
 	POSTERN_SITE_ATTEMPT_RING,
 	POSTERN_SITE_ATTEMPT_FLAGS,
-	POSTERN_SITE_ATTEMPT_MARK,
-	POSTERN_SITE_ATTEMPT_TOS,
 	POSTERN_SITE_ATTEMPT_TCP_SOCK,
 	POSTERN_SITE_HOLD_LOAD,
 	POSTERN_SITE_HOLD_RING,
@@ -240,6 +274,10 @@ enum postern_helper_site {
 	POSTERN_SITE_WITNESS_LOAD,
 	POSTERN_SITE_LANE_JOIN,
 	POSTERN_SITE_LANE_REDIRECT,
+	POSTERN_SITE_LANE_TCP_SOCK,
+	POSTERN_SITE_INBOUND_STORAGE,
+	POSTERN_SITE_WITNESS_STORAGE,
+	POSTERN_SITE_WOULD_UPDATE,
 	POSTERN_SITES,
 };
 struct postern_helper_error {
