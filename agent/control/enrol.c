@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Gateways of the configuration: each is tried again until its cgroup exists, its hooks are on and its namespace is
+ * known; then the workers get its listeners. A gateway whose namespace is gone is taken back and tried anew.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "control/agent.h"
+#include "datapath/hooks.h"
+
+#define RETRY_NS         100000000ull /* while one is not READY */
+#define CHECK_NS         1000000000ull
+#define AUDIT_NS         30000000000ull
+#define PORTS_PER_WORKER 2
+
+static void set_reason(struct enrolment *enrolment, const char *reason)
+{
+	char quoted[512];
+
+	if (strcmp(enrolment->reason, reason) == 0)
+		return;
+	snprintf(enrolment->reason, sizeof(enrolment->reason), "%s", reason);
+	if (reason[0])
+		log_warning("gateway not enrolled", "gateway=%s reason=%s", enrolment->config->name,
+		            log_quote(reason, quoted, sizeof(quoted)));
+}
+
+static void create(struct agent *agent, struct enrolment *enrolment)
+{
+	const struct gateway *others[POSTERN_MAX_GATEWAYS];
+	size_t other_count = 0;
+	char error[256] = "";
+
+	for (size_t i = 0; i < agent->enrolment_count && other_count < ARRAY_SIZE(others); i++) {
+		if (agent->enrolments[i].gateway)
+			others[other_count++] = agent->enrolments[i].gateway;
+	}
+	if (gateway_new(&enrolment->options, others, other_count, &enrolment->gateway, error, sizeof(error)) != 0)
+		set_reason(enrolment, error);
+	else
+		set_reason(enrolment, "");
+}
+
+static void serve(struct agent *agent, struct enrolment *enrolment)
+{
+	for (unsigned int i = 0; i < agent->worker_count; i++) {
+		int error = worker_add_gateway(agent->workers[i], enrolment->gateway);
+
+		if (error)
+			log_error("gateway not served by a worker", "gateway=%s worker=%u error=\"%s\"",
+			          enrolment->gateway->name, i, strerror(-error));
+	}
+	enrolment->served = true;
+	log_info("gateway ready", "gateway=%s cgroup=%s mode=%s listeners=%zu", enrolment->gateway->name,
+	         enrolment->gateway->cgroup_path, config_gateway_mode_name(enrolment->gateway->mode),
+	         enrolment->gateway->listener_count);
+}
+
+static void withdraw(struct agent *agent, struct enrolment *enrolment)
+{
+	for (unsigned int i = 0; enrolment->served && i < agent->worker_count; i++)
+		(void)worker_remove_gateway(agent->workers[i], enrolment->gateway);
+	enrolment->served = false;
+	gateway_free(enrolment->gateway);
+	enrolment->gateway = NULL;
+}
+
+static void advance(struct agent *agent, struct enrolment *enrolment)
+{
+	if (!enrolment->gateway)
+		create(agent, enrolment);
+	if (!enrolment->gateway)
+		return;
+	if (enrolment->gateway->state == GATEWAY_READY) {
+		if (gateway_check(enrolment->gateway, agent->hooks)) {
+			log_warning("gateway lost", "gateway=%s", enrolment->gateway->name);
+			withdraw(agent, enrolment);
+		}
+		return;
+	}
+	/* The worker's descriptors must exist before the ports are in the map: the kernel checks listener by listener.
+	 */
+	if (gateway_advance(enrolment->gateway, agent->hooks, &enrolment->options))
+		serve(agent, enrolment);
+}
+
+static bool all_ready(const struct agent *agent)
+{
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		if (!agent->enrolments[i].gateway || agent->enrolments[i].gateway->state != GATEWAY_READY)
+			return false;
+	}
+	return true;
+}
+
+static void on_enrol(struct loop_timer *timer)
+{
+	struct agent *agent = container_of(timer, struct agent, enrol_timer);
+	char reason[256];
+	bool ready;
+
+	for (size_t i = 0; i < agent->enrolment_count; i++)
+		advance(agent, &agent->enrolments[i]);
+	ready = agent_ready(agent, reason, sizeof(reason));
+	if (ready && !agent->announced) {
+		agent->announced = true;
+		log_info("agent ready", "gateways=%zu workers=%u", agent->enrolment_count, agent->worker_count);
+	}
+	if (loop_timer_set(agent->loop, timer, all_ready(agent) ? CHECK_NS : RETRY_NS) != 0)
+		log_error("no memory", "what=\"enrolment timer\"");
+}
+
+static void on_audit(struct loop_timer *timer)
+{
+	struct agent *agent = container_of(timer, struct agent, audit_timer);
+
+	sync_sweep(agent, true);
+	if (loop_timer_set(agent->loop, timer, AUDIT_NS) != 0)
+		log_error("no memory", "what=\"audit timer\"");
+}
+
+int enrol_start(struct agent *agent)
+{
+	const struct config *config = &agent->config;
+	int error;
+
+	agent->enrolments = calloc(config->gateways.count ? config->gateways.count : 1, sizeof(*agent->enrolments));
+	if (!agent->enrolments)
+		return -ENOMEM;
+	agent->enrolment_count = config->gateways.count;
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		struct enrolment *enrolment = &agent->enrolments[i];
+
+		enrolment->config = &config->gateways.at[i];
+		enrolment->options = (struct gateway_options){
+		        .name = enrolment->config->name,
+		        .cgroup = enrolment->config->cgroup,
+		        .netns = enrolment->config->netns,
+		        .mode = enrolment->config->mode,
+		        .id = (uint32_t)i + 1,
+		        .worker_count = agent->worker_count,
+		        .ports_per_worker = PORTS_PER_WORKER,
+		        .first_port = config->ports.first,
+		        .last_port = config->ports.last,
+		        .agent_cgroup = agent->agent_cgroup,
+		};
+	}
+	agent->enrol_timer.on_expire = on_enrol;
+	agent->audit_timer.on_expire = on_audit;
+	error = loop_timer_set(agent->loop, &agent->audit_timer, AUDIT_NS);
+	if (!error)
+		error = loop_timer_set(agent->loop, &agent->enrol_timer, 0);
+	return error;
+}
+
+void enrol_stop(struct agent *agent)
+{
+	loop_timer_cancel(agent->loop, &agent->enrol_timer);
+	loop_timer_cancel(agent->loop, &agent->audit_timer);
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		if (agent->enrolments[i].gateway)
+			withdraw(agent, &agent->enrolments[i]);
+	}
+	free(agent->enrolments);
+	agent->enrolments = NULL;
+	agent->enrolment_count = 0;
+}
