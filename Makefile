@@ -39,7 +39,8 @@ endif
 AGENT_SRC := $(filter-out agent/main.c,$(sort $(wildcard agent/*/*.c)))
 AGENT_OBJ := $(AGENT_SRC:%.c=$(O)/%.o)
 CTL_OBJ   := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tools/posternctl/*.c)))
-BPF_OBJ   := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard bpf/*.bpf.c)))
+# The maps come first: libbpf 1.1's linker loses the place of a map that it meets as extern before its definition.
+BPF_OBJ   := $(patsubst %.c,$(O)/%.o,bpf/maps.bpf.c $(filter-out bpf/maps.bpf.c,$(sort $(wildcard bpf/*.bpf.c))))
 SKELETON  := $(O)/bpf/postern.skel.h
 LIBRARY   := $(O)/libpostern.a
 UNIT      := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(sort $(wildcard tests/unit/test_*.c)))

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * hold.bpf.c: connect-hold (design section 4). The gateway's connect() completes only when B is dialed and verified.
+ *
+ *   hold_attempt   sock_ops on the gateway's cgroup: tells the worker that owns the agent's port of G's connect(), of
+ *                  each SYN that G sends again (so a lost record or a restarted agent heals), and of G's end.
+ *   hold_listener  socket filter on the agent's listener, attached before listen(): takes the SYN away and tells the
+ *                  worker. The worker sends the same SYN again when B is verified, with a secret SO_PRIORITY, which
+ *                  this filter lets pass. SO_MARK is not used: kube-proxy, Cilium and Calico own its bits.
+ *
+ * The worker joins the two records by tuple and initial sequence number; there is no table of tuples in the kernel that
+ * could be forged or run full.
+ */
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/errno.h>
+#include <linux/tcp.h>
+#include <asm/fcntl.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "vmlinux.h"
+#include "address.h"
+#include "count.h"
+#include "maps.h"
+
+/* Set before loading; random, never 0 (every ordinary packet has 0). */
+const volatile __u32 release_priority = 0;
+
+/*
+ * clang merges neighbouring loads from the context into wide ones, or takes the address ctx + offset, and the verifier
+ * takes neither: each field is read as it stands.
+ */
+#define CTX_READ(field) (*(volatile __typeof__(field) *)&(field))
+
+/* NULL: no such worker now; the record is lost, and counted. */
+static __always_inline void *reserve(__u32 worker, __u64 size, enum postern_helper_site site)
+{
+	void *ring = bpf_map_lookup_elem(&worker_rings, &worker);
+	void *record;
+
+	if (!ring) {
+		helper_failed(site, -ENXIO);
+		return NULL;
+	}
+	record = bpf_ringbuf_reserve(ring, size, 0);
+	if (!record) {
+		count(POSTERN_COUNT_RING_FULL);
+		helper_failed(site, -ENOSPC);
+	}
+	return record;
+}
+
+/* ---- sock_ops: G ---- */
+
+static __always_inline void tuple_of_socket(struct bpf_sock_ops *ctx, struct postern_tuple *tuple)
+{
+	__u32 remote[4] = {CTX_READ(ctx->remote_ip6[0]), CTX_READ(ctx->remote_ip6[1]), CTX_READ(ctx->remote_ip6[2]),
+	                   CTX_READ(ctx->remote_ip6[3])};
+
+	if (CTX_READ(ctx->family) == AF_INET || words_are_mapped(remote[0], remote[1], remote[2])) {
+		address_from_v4(&tuple->local, CTX_READ(ctx->local_ip4));
+		address_from_v4(&tuple->remote, CTX_READ(ctx->remote_ip4));
+	} else {
+		address_from_words(&tuple->local, CTX_READ(ctx->local_ip6[0]), CTX_READ(ctx->local_ip6[1]),
+		                   CTX_READ(ctx->local_ip6[2]), CTX_READ(ctx->local_ip6[3]));
+		address_from_words(&tuple->remote, remote[0], remote[1], remote[2], remote[3]);
+	}
+	tuple->local_port = CTX_READ(ctx->local_port);
+	tuple->remote_port = bpf_ntohl(CTX_READ(ctx->remote_port));
+	tuple->padding = 0;
+}
+
+static __always_inline void fill_header(struct bpf_sock_ops *ctx, struct postern_record_header *header,
+                                        enum postern_record_type type)
+{
+	header->type = type;
+	header->isn = 0;
+	header->time_ns = bpf_ktime_get_ns();
+	tuple_of_socket(ctx, &header->tuple);
+}
+
+/* What only the kernel's own structures tell. */
+static __always_inline void describe_socket(struct bpf_sock_ops *ctx, const struct tcp_sock *tcp, bool retransmitted,
+                                            struct postern_gateway_socket *storage,
+                                            struct postern_connect_record *record)
+{
+	const struct inet_sock *inet = &tcp->inet_conn.icsk_inet;
+
+	/* At CONNECT_CB the SYN takes write_seq; later write_seq is past it and snd_una still is the SYN. */
+	record->header.isn = retransmitted ? tcp->snd_una : tcp->write_seq;
+	storage->flags &= ~(POSTERN_G_NONBLOCK | POSTERN_G_MPTCP | POSTERN_G_BOUND);
+	if (inet->sk.sk_socket->file->f_flags & O_NONBLOCK)
+		storage->flags |= POSTERN_G_NONBLOCK;
+	if (bpf_core_field_exists(tcp->is_mptcp) && tcp->is_mptcp)
+		storage->flags |= POSTERN_G_MPTCP;
+	if (!address_is_loopback(&record->header.tuple.local))
+		storage->flags |= POSTERN_G_BOUND;
+	/* On the wire B is IPv4 where G dialed IPv4, and there IP_TOS counts. */
+	if (CTX_READ(ctx->family) == AF_INET || storage->flags & POSTERN_G_V4MAPPED)
+		record->tos = inet->tos;
+	else
+		record->tos = inet->pinet6->tclass;
+}
+
+static __always_inline void announce_connect(struct bpf_sock_ops *ctx, struct bpf_sock *sk, bool retransmitted,
+                                             struct postern_gateway_socket *storage)
+{
+	const struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	struct postern_connect_record *record;
+
+	if (!tcp) {
+		helper_failed(POSTERN_SITE_ATTEMPT_TCP_SOCK, -EINVAL);
+		return;
+	}
+	record = reserve(storage->worker, sizeof(*record), POSTERN_SITE_ATTEMPT_RING);
+	if (!record)
+		return;
+	fill_header(ctx, &record->header, POSTERN_RECORD_CONNECT);
+	storage->cookie = bpf_get_socket_cookie(ctx);
+	describe_socket(ctx, tcp, retransmitted, storage, record);
+	record->netns_cookie = bpf_get_netns_cookie(ctx);
+	record->socket_mark = sk->mark;
+	record->socket = *storage;
+	bpf_ringbuf_submit(record, 0);
+}
+
+static __always_inline void announce_end(struct bpf_sock_ops *ctx, const struct postern_gateway_socket *storage,
+                                         enum postern_record_type type)
+{
+	struct postern_connect_record *record =
+	        reserve(storage->worker, sizeof(*record), POSTERN_SITE_ATTEMPT_RING);
+
+	if (!record)
+		return;
+	fill_header(ctx, &record->header, type);
+	record->netns_cookie = bpf_get_netns_cookie(ctx);
+	record->socket_mark = 0;
+	record->tos = 0;
+	record->socket = *storage;
+	bpf_ringbuf_submit(record, 0);
+}
+
+/* Other programs on this socket may have asked for callbacks of their own: these are kept. */
+static __always_inline void ask_for_callbacks(struct bpf_sock_ops *ctx)
+{
+	long error = bpf_sock_ops_cb_flags_set(ctx, CTX_READ(ctx->bpf_sock_ops_cb_flags) |
+	                                                    BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG);
+
+	if (error < 0)
+		helper_failed(POSTERN_SITE_ATTEMPT_FLAGS, error);
+	else if (error > 0) /* the flags that this kernel does not know */
+		helper_failed(POSTERN_SITE_ATTEMPT_FLAGS, -EOPNOTSUPP);
+}
+
+static __always_inline void on_state_change(struct bpf_sock_ops *ctx, struct postern_gateway_socket *storage)
+{
+	__u32 before = CTX_READ(ctx->args[0]), now = CTX_READ(ctx->args[1]);
+
+	if (now != BPF_TCP_CLOSE)
+		return;
+	if (before == BPF_TCP_SYN_SENT) {
+		announce_end(ctx, storage, POSTERN_RECORD_GONE);
+	} else if (storage->lane_slot != POSTERN_NO_LANE_SLOT) {
+		announce_end(ctx, storage, POSTERN_RECORD_CLOSED);
+		storage->lane_slot = POSTERN_NO_LANE_SLOT;
+	}
+}
+
+SEC("sockops")
+int hold_attempt(struct bpf_sock_ops *ctx)
+{
+	__u32 event = CTX_READ(ctx->op);
+	struct postern_gateway_socket *storage;
+	struct bpf_sock *sk;
+
+	if (event != BPF_SOCK_OPS_TCP_CONNECT_CB && event != BPF_SOCK_OPS_RTO_CB && event != BPF_SOCK_OPS_STATE_CB)
+		return 1;
+	sk = ctx->sk;
+	if (!sk)
+		return 1;
+	storage = bpf_sk_storage_get(&gateway_socket, sk, NULL, 0);
+	if (!storage || (storage->verdict != POSTERN_VERDICT_TLS && storage->verdict != POSTERN_VERDICT_HOLD))
+		return 1;
+	if (event == BPF_SOCK_OPS_STATE_CB) {
+		on_state_change(ctx, storage);
+	} else if (event == BPF_SOCK_OPS_TCP_CONNECT_CB) {
+		ask_for_callbacks(ctx);
+		announce_connect(ctx, sk, false, storage);
+	} else if (CTX_READ(ctx->state) == BPF_TCP_SYN_SENT) {
+		announce_connect(ctx, sk, true, storage);
+	}
+	return 1;
+}
+
+/* ---- socket filter: the agent's listener ---- */
+
+#define KEEP (-1) /* the whole packet */
+#define DROP 0    /* in silence: no RST */
+
+static __always_inline int drop_unparsed(void)
+{
+	count(POSTERN_COUNT_SYN_UNPARSED);
+	return DROP;
+}
+
+/* The filter's packet begins at the TCP header; the addresses are before it. */
+static __always_inline long load_addresses(struct __sk_buff *skb, __u32 *family, struct postern_tuple *tuple)
+{
+	__u8 version = 0;
+	__u32 word[8];
+	long error = bpf_skb_load_bytes_relative(skb, 0, &version, sizeof(version), BPF_HDR_START_NET);
+
+	if (error)
+		return error;
+	if (version >> 4 == 4) {
+		error = bpf_skb_load_bytes_relative(skb, 12, word, 8, BPF_HDR_START_NET);
+		if (error)
+			return error;
+		*family = AF_INET;
+		address_from_v4(&tuple->local, word[0]);
+		address_from_v4(&tuple->remote, word[1]);
+		return 0;
+	}
+	if (version >> 4 != 6)
+		return -EPROTONOSUPPORT;
+	error = bpf_skb_load_bytes_relative(skb, 8, word, 32, BPF_HDR_START_NET);
+	if (error)
+		return error;
+	*family = AF_INET6;
+	address_from_words(&tuple->local, word[0], word[1], word[2], word[3]);
+	address_from_words(&tuple->remote, word[4], word[5], word[6], word[7]);
+	return 0;
+}
+
+/* 0, or a negative errno: nothing of the record may be used then. */
+static __always_inline long fill_syn(struct __sk_buff *skb, const struct tcphdr *tcp, struct postern_syn_record *record)
+{
+	__u32 length = tcp->doff * 4;
+	long error;
+
+	record->header.type = POSTERN_RECORD_SYN;
+	record->header.isn = bpf_ntohl(tcp->seq);
+	record->header.time_ns = bpf_ktime_get_ns();
+	record->header.tuple.local_port = bpf_ntohs(tcp->source);
+	record->header.tuple.remote_port = bpf_ntohs(tcp->dest);
+	record->header.tuple.padding = 0;
+	record->padding = 0;
+	__builtin_memset(record->tcp_header, 0, sizeof(record->tcp_header));
+	error = load_addresses(skb, &record->family, &record->header.tuple);
+	if (error)
+		return error;
+	if (length < sizeof(*tcp) || length > POSTERN_TCP_HEADER_MAX)
+		return -EBADMSG;
+	record->tcp_header_length = length;
+	return bpf_skb_load_bytes(skb, 0, record->tcp_header, length);
+}
+
+static __always_inline int hold_syn(struct __sk_buff *skb, const struct tcphdr *tcp)
+{
+	__u64 cookie = bpf_get_socket_cookie(skb);
+	const struct postern_listener_mark *listener = bpf_map_lookup_elem(&listener_map, &cookie);
+	struct postern_syn_record *record;
+	long error;
+
+	if (!listener) {
+		helper_failed(POSTERN_SITE_HOLD_LISTENER, -ENOENT);
+		return drop_unparsed();
+	}
+	record = reserve(listener->worker, sizeof(*record), POSTERN_SITE_HOLD_RING);
+	if (!record)
+		return DROP; /* G sends it again in a second */
+	record->listener_cookie = cookie;
+	error = fill_syn(skb, tcp, record);
+	if (error) {
+		bpf_ringbuf_discard(record, 0);
+		helper_failed(POSTERN_SITE_HOLD_LOAD, error);
+		return drop_unparsed();
+	}
+	bpf_ringbuf_submit(record, 0);
+	count(POSTERN_COUNT_SYN_HELD);
+	return DROP;
+}
+
+/* Children of the listener inherit the filter until the worker detaches it; what is no SYN is theirs. */
+SEC("socket")
+int hold_listener(struct __sk_buff *skb)
+{
+	struct tcphdr tcp;
+	long error = bpf_skb_load_bytes(skb, 0, &tcp, sizeof(tcp));
+
+	if (error) {
+		helper_failed(POSTERN_SITE_HOLD_LOAD, error);
+		return drop_unparsed();
+	}
+	if (!tcp.syn || tcp.ack || tcp.rst)
+		return KEEP;
+	if (tcp.fin)
+		return drop_unparsed();
+	if (release_priority && skb->priority == release_priority) {
+		count(POSTERN_COUNT_SYN_RELEASED);
+		return KEEP;
+	}
+	return hold_syn(skb, &tcp);
+}
