@@ -16,6 +16,7 @@ struct kernel_io {
 	ssize_t (*recvmsg)(int fd, struct msghdr *message, int flags);
 	ssize_t (*sendmsg)(int fd, const struct msghdr *message, int flags);
 	ssize_t (*splice)(int in, int out, size_t size, unsigned int flags); /* never with offsets */
+	ssize_t (*read)(int fd, void *buffer, size_t size);                  /* of the worker's pipe only */
 	int (*getsockopt)(int fd, int level, int name, void *value, socklen_t *length);
 	int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t length);
 	int (*shutdown)(int fd, int how);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "datapath/kernel_io.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+static ssize_t system_splice(int in, int out, size_t size, unsigned int flags)
+{
+	return splice(in, NULL, out, NULL, size, flags);
+}
+
+const struct kernel_io kernel_io_system = {
+        .recv = recv,
+        .send = send,
+        .recvmsg = recvmsg,
+        .sendmsg = sendmsg,
+        .splice = system_splice,
+        .read = read,
+        .getsockopt = getsockopt,
+        .setsockopt = setsockopt,
+        .shutdown = shutdown,
+        .close = close,
+};

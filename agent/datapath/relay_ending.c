@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How a connection ends. A and B carry SO_LINGER{1,0} from birth: whatever closes them, the kernel on the agent's death
+ * included, is a reset. Only end_gracefully() takes that away, after both directions ended in order: a gateway can
+ * never take a cut body for a whole one.
+ */
+#include "datapath/relay_internal.h"
+
+#include <errno.h>
+#include <linux/tls.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tls/record.h"
+
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+
+/* RFC 8446 6.1, RFC 5246 7.2.1: warning(1), close_notify(0). */
+static const uint8_t close_notify[2] = {1, 0};
+
+static void end(struct relay *relay, enum postern_reason reason, const char *detail)
+{
+	struct relay_worker *worker = relay->worker;
+	struct loop *loop = worker->loop;
+
+	relay->ended = true;
+	loop_timer_cancel(loop, &relay->ticket_timer);
+	loop_timer_cancel(loop, &relay->half_closed_timer);
+	loop_timer_cancel(loop, &relay->idle_timer);
+	loop_timer_cancel(loop, &relay->stall_timer);
+	loop_remove(loop, &relay->a);
+	loop_remove(loop, &relay->b);
+	tls_session_free(relay->session);
+	relay->session = NULL;
+	/* close() frees the descriptor whatever it returns. */
+	(void)worker->io->close(relay->b_fd);
+	(void)worker->io->close(relay->a_fd);
+	relay->a_fd = relay->b_fd = -1;
+	relay_rest_free(&relay->to_backend.rest);
+	relay_rest_free(&relay->to_gateway.rest);
+	if (relay->on_end)
+		relay->on_end(relay->context, reason, detail);
+	loop_defer_free(loop, relay);
+}
+
+static void end_gracefully(struct relay *relay)
+{
+	const struct linger background = {.l_onoff = 0, .l_linger = 0};
+	const struct kernel_io *io = relay->worker->io;
+
+	(void)io->setsockopt(relay->a_fd, SOL_SOCKET, SO_LINGER, &background, sizeof(background));
+	(void)io->setsockopt(relay->b_fd, SOL_SOCKET, SO_LINGER, &background, sizeof(background));
+	end(relay, REASON_NONE, "");
+}
+
+void relay_fail(struct relay *relay, enum postern_reason reason, const char *format, ...)
+{
+	char detail[TLS_DETAIL_MAX];
+	va_list arguments;
+
+	if (relay->ended)
+		return;
+	va_start(arguments, format);
+	vsnprintf(detail, sizeof(detail), format, arguments);
+	va_end(arguments);
+	end(relay, reason, detail);
+}
+
+static enum postern_reason call_reason(const struct relay *relay, bool on_backend, int error)
+{
+	switch (error) {
+	case ENOMEM:
+	case ENOBUFS:
+		return REASON_NO_MEMORY;
+	case ECONNRESET:
+	case EPIPE:
+		return on_backend ? REASON_BACKEND_RESET : REASON_GATEWAY_RESET;
+	case ECONNABORTED: /* SOCK_DESTROY */
+		return on_backend ? REASON_RELAY_ERROR : REASON_GATEWAY_RESET;
+	}
+	if (!on_backend)
+		return REASON_RELAY_ERROR;
+	switch (error) {
+	case ETIMEDOUT:
+		return REASON_BACKEND_SILENT;
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ECONNREFUSED:
+		return REASON_BACKEND_UNREACHABLE;
+	}
+	if (relay->to_backend.mode == RELAY_PLAIN)
+		return REASON_RELAY_ERROR;
+	/* What net/tls says of the peer's records; EBADMSG stays in sk_err and meets writers, too. */
+	switch (error) {
+	case EBADMSG:
+		return REASON_DECRYPT_ERROR;
+	case EKEYEXPIRED:
+		return REASON_KEY_UPDATE;
+	case EINVAL: /* a version that is not 3.3 */
+	case EMSGSIZE:
+	case EPROTO:
+		return REASON_UNEXPECTED_RECORD;
+	}
+	return REASON_KERNEL_TLS_FAILED;
+}
+
+void relay_fail_call(struct relay *relay, const char *call, bool on_backend, int error)
+{
+	enum postern_reason reason = call_reason(relay, on_backend, error);
+
+	if (reason == REASON_KEY_UPDATE)
+		relay->key_updates++;
+	relay_fail(relay, reason, "%s on %s: %s", call, on_backend ? "B" : "A", strerror(error));
+}
+
+void relay_fail_session(struct relay *relay)
+{
+	enum postern_reason reason = tls_session_reason(relay->session);
+
+	relay_fail(relay, reason == REASON_NONE ? REASON_INTERNAL : reason, "%s", tls_session_detail(relay->session));
+}
+
+void relay_abort(struct relay *relay, enum postern_reason reason, const char *detail)
+{
+	relay_fail(relay, reason, "%s", detail);
+}
+
+static void end_if_both_ended(struct relay *relay)
+{
+	if (relay->transmit == TRANSMIT_ENDED && relay->receive == RECEIVE_ENDED)
+		end_gracefully(relay);
+}
+
+static void transmit_ended(struct relay *relay)
+{
+	struct relay_worker *worker = relay->worker;
+
+	relay->transmit = TRANSMIT_ENDED;
+	if (relay->receive != RECEIVE_ENDED && relay->to_backend.mode != RELAY_PLAIN &&
+	    relay->version == TLS_VERSION_1_2 && worker->timeouts.half_closed_ns) {
+		/* RFC 5246 7.2.1: the peer must answer with its own close_notify. It gets the same time again. */
+		if (loop_timer_set(worker->loop, &relay->half_closed_timer, worker->timeouts.half_closed_ns)) {
+			relay_fail(relay, REASON_NO_MEMORY, "no timer");
+			return;
+		}
+	}
+	end_if_both_ended(relay);
+}
+
+void relay_gateway_ended(struct relay *relay)
+{
+	struct relay_worker *worker = relay->worker;
+
+	relay->gateway_ended = true;
+	if (relay->to_backend.mode == RELAY_PLAIN) {
+		(void)worker->io->shutdown(relay->b_fd, SHUT_WR);
+		transmit_ended(relay);
+		return;
+	}
+	/*
+	 * A peer of TLS 1.2 answers close_notify by dropping what it still had to send (RFC 5246 7.2.1): a gateway that
+	 * half-closes would lose the response. TLS 1.3 closes one direction only (RFC 8446 6.1).
+	 */
+	if (relay->version == TLS_VERSION_1_2 && relay->receive != RECEIVE_ENDED) {
+		relay->transmit = TRANSMIT_DEFERRED;
+		if (loop_timer_set(worker->loop, &relay->half_closed_timer, worker->timeouts.half_closed_ns))
+			relay_fail(relay, REASON_NO_MEMORY, "no timer");
+		return;
+	}
+	/* B's next EPOLLOUT does it: see relay_close_backend(). */
+	relay->transmit = TRANSMIT_CLOSING;
+}
+
+void relay_backend_ended(struct relay *relay)
+{
+	relay->receive = RECEIVE_ENDED;
+	loop_timer_cancel(relay->worker->loop, &relay->half_closed_timer);
+	loop_timer_cancel(relay->worker->loop, &relay->ticket_timer);
+	/* Everything before it was written to A: B is not read while a rest waits. */
+	(void)relay->worker->io->shutdown(relay->a_fd, SHUT_WR);
+	if (relay->transmit == TRANSMIT_DEFERRED)
+		relay->transmit = TRANSMIT_CLOSING;
+	end_if_both_ended(relay);
+}
+
+static int send_close_notify_record(struct relay *relay)
+{
+	union {
+		struct cmsghdr align;
+		uint8_t bytes[CMSG_SPACE(1)];
+	} control = {0};
+	struct iovec vector = {.iov_base = (void *)close_notify, .iov_len = sizeof(close_notify)};
+	struct msghdr message = {
+	        .msg_iov = &vector,
+	        .msg_iovlen = 1,
+	        .msg_control = control.bytes,
+	        .msg_controllen = sizeof(control.bytes),
+	};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	header->cmsg_level = SOL_TLS;
+	header->cmsg_type = TLS_SET_RECORD_TYPE;
+	header->cmsg_len = CMSG_LEN(1);
+	*CMSG_DATA(header) = TLS_CONTENT_ALERT;
+	if (relay->worker->io->sendmsg(relay->b_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == -1)
+		return -errno;
+	return 0;
+}
+
+/*
+ * Runs when B is writable, and only then, also the first time. kTLS takes a record when TCP has any room, and may keep
+ * a part of its ciphertext to itself until TCP has room again; a FIN sent meanwhile would cut it off for good
+ * (tls_push_sg() gets EPIPE after shutdown). With the room that EPOLLOUT stands for, close_notify pushes all that is
+ * before it into TCP in the same call (tls_tx_records(), in order), and FIN comes after it.
+ */
+void relay_close_backend(struct relay *relay)
+{
+	int error;
+
+	if (relay->to_backend.mode == RELAY_USER_TLS)
+		error = tls_session_shutdown(relay->session);
+	else
+		error = send_close_notify_record(relay);
+	if (error == -EAGAIN || error == -EINTR)
+		return;
+	/* A backend that ended before us has closed its socket, as a rule: it need not hear our close_notify. */
+	if (error && relay->receive != RECEIVE_ENDED) {
+		if (relay->to_backend.mode == RELAY_USER_TLS)
+			relay_fail_session(relay);
+		else
+			relay_fail_call(relay, "close_notify", true, -error);
+		return;
+	}
+	(void)relay->worker->io->shutdown(relay->b_fd, SHUT_WR);
+	transmit_ended(relay);
+}
+
+void relay_half_closed_expired(struct relay *relay)
+{
+	struct relay_worker *worker = relay->worker;
+	uint64_t quiet = monotonic_ns() - relay->to_gateway.moved_ns;
+
+	/* A response that still flows is let flow: close_notify would cut it. */
+	if (quiet < worker->timeouts.half_closed_ns || relay->receive == RECEIVE_BLOCKED) {
+		uint64_t left = quiet < worker->timeouts.half_closed_ns ? worker->timeouts.half_closed_ns - quiet
+		                                                        : worker->timeouts.half_closed_ns;
+
+		if (loop_timer_set(worker->loop, &relay->half_closed_timer, left))
+			relay_fail(relay, REASON_NO_MEMORY, "no timer");
+		return;
+	}
+	if (relay->transmit == TRANSMIT_DEFERRED)
+		relay->transmit = TRANSMIT_CLOSING;
+	else
+		relay_fail(relay, REASON_STALLED, "the backend did not answer close_notify");
+}

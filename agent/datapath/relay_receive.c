@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * B->A->G. What the backend sends is read from B, decrypted by the kernel or by OpenSSL, and written to A.
+ *
+ *            short write
+ *   FLOWING ------------> BLOCKED         B's EPOLLIN is asked for in FLOWING only, A's EPOLLOUT in BLOCKED only
+ *      ^  \                  /
+ *      |   \                /
+ *      +----+- all written -+
+ *            \
+ *             +-- close_notify (PLAIN: FIN) --> ENDED: A is shut down for writing
+ *
+ * Its mode moves on its own, at any time outside ENDED:
+ *
+ *   TICKETS ---- at a record boundary: first data read, or ticket_window_ns over (TLS 1.2: at once) ----> KTLS_COPY
+ *      |                                                                   a full 64 KB read |  ^ a short record
+ *      +-- the kernel refuses --> USER_TLS                                                   v  |
+ *                                                                                        KTLS_SPLICE
+ *
+ * In the kernel's modes recvmsg() always brings the record's type: bytes without one are not trusted to be plaintext.
+ * Everything but application data is judged by relay_record.c.
+ */
+#include "datapath/relay_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/tls.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "tls/record.h"
+
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+#ifndef TLS_RX_EXPECT_NO_PAD
+#define TLS_RX_EXPECT_NO_PAD 4
+#endif
+
+/* So many warnings of TLS 1.2 in one connection, and no more (OpenSSL's own bound). */
+#define WARNINGS_MAX 5
+/* Reads that follow B's reset: what its receive buffer may hold, and an end all the same. */
+#define LAST_WORDS_MAX 64
+
+#define NO_RECORD_TYPE 0
+
+bool relay_receive_reads(const struct relay *relay)
+{
+	return relay->receive == RECEIVE_FLOWING;
+}
+
+void relay_receive_arm(struct relay *relay)
+{
+	struct relay_direction *direction = &relay->to_gateway;
+	const int on = 1;
+	int error;
+
+	if (direction->mode != RELAY_TICKETS || !relay->arm_due || !tls_session_at_boundary(relay->session))
+		return;
+	loop_timer_cancel(relay->worker->loop, &relay->ticket_timer);
+	error = tls_session_arm_receive(relay->session);
+	if (error) {
+		/* OpenSSL has the read keys still: the direction is as safe as before, only dearer. */
+		direction->mode = RELAY_USER_TLS;
+		relay->mode_reason = error == -ENOENT ? REASON_KTLS_CIPHER : REASON_KERNEL_TLS_FAILED;
+		log_warning("kernel TLS receive refused", "error=\"%s\"", strerror(-error));
+		return;
+	}
+	direction->mode = RELAY_KTLS_COPY;
+	relay->mode_reason = REASON_NONE;
+	/* An optimisation that was proved on this kernel; records with padding are read all the same. */
+	if (relay->no_pad &&
+	    relay->worker->io->setsockopt(relay->b_fd, SOL_TLS, TLS_RX_EXPECT_NO_PAD, &on, sizeof(on)) == -1)
+		log_debug("TLS_RX_EXPECT_NO_PAD refused", "error=\"%s\"", strerror(errno));
+	if (relay->to_backend.mode == RELAY_KTLS_COPY) {
+		tls_session_free(relay->session);
+		relay->session = NULL;
+	}
+}
+
+/* Bytes of application data that are in the worker's buffer. */
+static void receive_data(struct relay *relay, size_t size)
+{
+	if (!relay_count_blocks(relay, &relay->to_gateway, size))
+		return;
+	relay_choose_splice(&relay->to_gateway, size);
+	(void)relay_write(relay, &relay->to_gateway, relay->worker->buffer, size);
+}
+
+/* The receive steps return false when there was nothing to read. */
+static bool receive_plain(struct relay *relay)
+{
+	struct relay_worker *worker = relay->worker;
+	ssize_t got = worker->io->recv(relay->b_fd, worker->buffer, worker->buffer_size, MSG_DONTWAIT);
+
+	if (got == -1) {
+		if (errno != EAGAIN && errno != EINTR)
+			relay_fail_call(relay, "recv", true, errno);
+		return false;
+	}
+	if (got == 0)
+		relay_backend_ended(relay);
+	else
+		receive_data(relay, (size_t)got);
+	return true;
+}
+
+/* One record through OpenSSL. */
+static bool receive_session(struct relay *relay)
+{
+	struct relay_worker *worker = relay->worker;
+	ssize_t got = tls_session_read(relay->session, worker->buffer, worker->buffer_size);
+
+	if (got < 0 && got != -EAGAIN) {
+		relay_fail_session(relay);
+		return false;
+	}
+	if (got == 0) {
+		relay_backend_ended(relay);
+		return true;
+	}
+	if (got > 0) {
+		relay->arm_due = true;
+		receive_data(relay, (size_t)got);
+		if (relay->ended)
+			return true;
+	}
+	relay_receive_arm(relay);
+	return got > 0;
+}
+
+static unsigned int record_type(struct msghdr *message)
+{
+	struct cmsghdr *control = CMSG_FIRSTHDR(message);
+
+	if (!control || (message->msg_flags & MSG_CTRUNC) || control->cmsg_level != SOL_TLS ||
+	    control->cmsg_type != TLS_GET_RECORD_TYPE || control->cmsg_len < CMSG_LEN(1))
+		return NO_RECORD_TYPE;
+	return *CMSG_DATA(control);
+}
+
+static void receive_control_record(struct relay *relay, unsigned int type, size_t size)
+{
+	struct relay_record_verdict verdict;
+
+	relay_record_judge(&relay->handshake, relay->version, type, relay->worker->buffer, size, &verdict);
+	relay->tickets_dropped += verdict.tickets;
+	if (verdict.reason != REASON_NONE) {
+		relay_fail(relay, verdict.reason, "%s", verdict.detail);
+		return;
+	}
+	if (verdict.key_update) {
+		relay->key_updates++;
+		relay_fail(relay, REASON_KEY_UPDATE, "the backend sent KeyUpdate");
+		return;
+	}
+	if (verdict.warning && ++relay->warnings > WARNINGS_MAX) {
+		relay_fail(relay, REASON_PEER_ALERT, "%u warning alerts", relay->warnings);
+		return;
+	}
+	if (verdict.close_notify)
+		relay_backend_ended(relay);
+}
+
+static bool receive_records(struct relay *relay)
+{
+	struct relay_worker *worker = relay->worker;
+	union {
+		struct cmsghdr align;
+		uint8_t bytes[CMSG_SPACE(1)];
+	} control = {0};
+	struct iovec vector = {.iov_base = worker->buffer, .iov_len = worker->buffer_size};
+	struct msghdr message = {
+	        .msg_iov = &vector,
+	        .msg_iovlen = 1,
+	        .msg_control = control.bytes,
+	        .msg_controllen = sizeof(control.bytes),
+	};
+	ssize_t got = worker->io->recvmsg(relay->b_fd, &message, MSG_DONTWAIT);
+	unsigned int type;
+
+	if (got == -1) {
+		if (errno != EAGAIN && errno != EINTR)
+			relay_fail_call(relay, "recvmsg", true, errno);
+		return false;
+	}
+	type = record_type(&message);
+	if (type == NO_RECORD_TYPE) {
+		if (got == 0)
+			relay_fail(relay, REASON_TRUNCATED, "TCP ended without close_notify%s",
+			           relay->gateway_ended ? ", after the gateway's own end" : "");
+		else
+			/* Were the kernel not decrypting, these bytes would have no type, and be ciphertext. */
+			relay_fail(relay, REASON_KERNEL_TLS_FAILED, "%zd bytes without a record type", got);
+		return true;
+	}
+	if (type != TLS_CONTENT_APPLICATION_DATA || !relay_handshake_complete(&relay->handshake))
+		receive_control_record(relay, type, (size_t)got);
+	else if (got > 0) /* 0: an empty record, which RFC 8446 5.1 allows */
+		receive_data(relay, (size_t)got);
+	return true;
+}
+
+static bool receive_splice(struct relay *relay)
+{
+	struct relay_worker *worker = relay->worker;
+	struct relay_direction *direction = &relay->to_gateway;
+	/* The pipe is empty here, always: into a pipe that is short of room 6.12 loses bytes of a record in silence. */
+	ssize_t got = worker->io->splice(relay->b_fd, worker->pipe[1], worker->pipe_size, SPLICE_F_NONBLOCK);
+
+	if (got > 0) {
+		if (!relay_count_blocks(relay, direction, (size_t)got)) {
+			(void)relay_worker_empty_pipe(worker, (size_t)got);
+			return true;
+		}
+		relay_choose_splice(direction, (size_t)got);
+		(void)relay_write_pipe(relay, direction, (size_t)got);
+		return true;
+	}
+	if (direction->mode == RELAY_PLAIN) {
+		if (got == -1 && errno == EINVAL)
+			direction->may_splice = direction->splicing = false;
+		return receive_plain(relay);
+	}
+	/*
+	 * EINVAL: the next record is no application data. 0: the end, or an empty record. EAGAIN: nothing, perhaps.
+	 * recvmsg() tells, with the record's type.
+	 */
+	if (got == 0 || errno == EINVAL)
+		return receive_records(relay);
+	if (errno != EAGAIN && errno != EINTR)
+		relay_fail_call(relay, "splice", true, errno);
+	return false;
+}
+
+static bool receive_step(struct relay *relay)
+{
+	struct relay_direction *direction = &relay->to_gateway;
+
+	if (direction->mode == RELAY_USER_TLS || direction->mode == RELAY_TICKETS)
+		return receive_session(relay);
+	if (direction->splicing && relay->worker->pipe_size > 0)
+		return receive_splice(relay);
+	/*
+	 * The place for SO_RCVLOWAT: while a stream runs it would make one wake-up of many records (relay-costs
+	 * section 3), with a deadline for the stream's tail.
+	 */
+	if (direction->mode == RELAY_PLAIN)
+		return receive_plain(relay);
+	return receive_records(relay);
+}
+
+/* One read an event, as in the other direction. */
+bool relay_receive_read(struct relay *relay)
+{
+	return receive_step(relay);
+}
+
+void relay_receive_writable(struct relay *relay)
+{
+	if (relay->receive == RECEIVE_BLOCKED)
+		(void)relay_flush(relay, &relay->to_gateway);
+}
+
+void relay_receive_last_words(struct relay *relay)
+{
+	for (int i = 0; i < LAST_WORDS_MAX && !relay->ended && relay_receive_reads(relay); i++) {
+		if (!receive_step(relay))
+			return;
+	}
+}
