@@ -139,6 +139,7 @@ static int set_gateway(const struct report *report, struct config *config, size_
 
 		while (key < ARRAY_SIZE(keys) && strcmp(keys[key], name) != 0)
 			key++;
+		(void)snprintf(field, sizeof(field), "gateways[%zu]", index);
 		if (key == ARRAY_SIZE(keys))
 			return report_bad(report, field, "unknown key %s; known are name, cgroup, netns, mode",
 			                  log_quote(name, shown, sizeof(shown)));

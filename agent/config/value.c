@@ -36,23 +36,23 @@ __attribute__((format(printf, 3, 4))) static int bad(char *error, size_t size, c
 	return -EINVAL;
 }
 
-/* Digits only: strtoull() would take signs and spaces. Moves *text behind them. */
+/* Digits only: strtoull() would take signs and spaces. Moves *text behind them, even when they are too many. */
 static int digits(const char **text, uint64_t *number)
 {
 	const char *start = *text;
+	bool overflow = false;
 	uint64_t value = 0;
 
 	for (; isdigit((unsigned char)**text); (*text)++) {
 		uint64_t digit = (uint64_t)(**text - '0');
 
-		if (value > (UINT64_MAX - digit) / 10)
-			return -ERANGE;
+		overflow |= value > (UINT64_MAX - digit) / 10;
 		value = value * 10 + digit;
 	}
 	if (*text == start || (*start == '0' && *text - start > 1))
 		return -EINVAL;
 	*number = value;
-	return 0;
+	return overflow ? -ERANGE : 0;
 }
 
 const char *value_format_duration(uint64_t ns, char *buffer, size_t size)
