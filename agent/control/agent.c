@@ -254,7 +254,7 @@ static int start(struct agent *agent)
 		return -ENOMEM;
 
 	proof_run_crypto(&agent->proof);
-	proof_run_hooks(&agent->proof, cgroup2_mount(), agent->agent_cgroup);
+	proof_run_hooks(&agent->proof, agent->agent_cgroup);
 	log_info("proof done", "kernel_tls=%s milliseconds=%u hold=%s guard=%s witness=%s lane=%s",
 	         agent->proof.kernel_tls ? "yes" : "no", agent->proof.milliseconds,
 	         proof_verdict_name(agent->proof.hook[PROOF_HOLD].verdict),

@@ -58,8 +58,8 @@ struct proof {
 
 /* Always returns a filled proof; what could not be tried is UNAVAILABLE with the errno's text. */
 void proof_run_crypto(struct proof *proof);
-/* agent_cgroup is a cgroup directory below which "postern-proof" may be made. */
-void proof_run_hooks(struct proof *proof, const char *cgroup_root, const char *agent_cgroup);
+/* A cgroup "postern-proof.PID" is made beside agent_cgroup (absolute path) and removed. Adds to proof->milliseconds. */
+void proof_run_hooks(struct proof *proof, const char *agent_cgroup);
 
 bool proof_allows(const struct proof *proof, enum proof_mode mode, enum tls_direction direction,
                   enum tls_version version, enum tls_cipher cipher);
