@@ -18,7 +18,8 @@ guest_check_line() {
 	for line in "${GUEST_LINES[@]}"; do
 		[ "$1" = "$line" ] && return 0
 	done
-	guest_die "unknown kernel line '$1' (known: ${GUEST_LINES[*]})"
+	guest_say "error: unknown kernel line '$1' (known: ${GUEST_LINES[*]})"
+	exit 2
 }
 
 # guest_need PROGRAM=PACKAGE...: all that is missing is named at once, with the
