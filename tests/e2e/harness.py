@@ -117,7 +117,7 @@ def tls_or_not(world):
 
 @case("a backend that drops SYNs is silent, one without a listener refuses")
 def silent_and_refusing(world):
-    world.network.silence(8005)
+    world.network.silence(backend4(2), 8005)
     for port, error in ((8005, TimeoutError), (8006, ConnectionRefusedError)):
         try:
             world.gateway.connect(backend4(2), port, timeout=0.3)

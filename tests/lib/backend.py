@@ -115,3 +115,15 @@ def reset_after_hello(sock):
 def close_after_hello(sock):
     sock.recv(65536)
     sock.close()
+
+
+def tls_or_plain(context, connections):
+    """
+    A script for a port that speaks both: the first byte tells. connections.put(("tls", TlsPeer) or ("plain", socket)).
+    """
+    def serve(sock):
+        if sock.recv(1, socket.MSG_PEEK)[:1] == b"\x16":
+            connections.put(("tls", TlsPeer(sock, context).handshake()))
+        else:
+            connections.put(("plain", sock))
+    return serve

@@ -70,14 +70,22 @@ class Report:
         """The streams of both directions of connections to these ports."""
         return [stream for stream in self.streams if stream["destination"][1] in ports or stream["source"][1] in ports]
 
+    def towards(self, *ports):
+        """The streams from the gateway to these ports."""
+        return [stream for stream in self.streams if stream["destination"][1] in ports]
+
     @property
     def bytes(self):
         return sum(stream["bytes"] for stream in self.streams)
 
     def not_tls(self, *ports):
-        """Streams with payload that are not TLS records from their first byte on."""
+        """Streams with payload, of both directions, that are not TLS records from their first byte on."""
         chosen = self.to_ports(*ports) if ports else self.streams
         return [stream for stream in chosen if stream["bytes"] and not stream["tls"]]
+
+    def sent_not_tls(self, *ports):
+        """The same of what was sent to the backend."""
+        return [stream for stream in self.towards(*ports) if stream["bytes"] and not stream["tls"]]
 
     def syns(self, address, port):
         return self.raw["syns"].get(f"{address}:{port}", 0)

@@ -8,6 +8,9 @@ placed there, makes sockets on demand, and hands each over its UNIX socket; the 
 resets them as it likes, and the kernel sees the gateway's own sockets.
 """
 
+import errno
+import os
+import select
 import socket
 import struct
 import sys
@@ -32,17 +35,35 @@ class SocketMaker:
             raise OSError(int(answer or b"0"), f"no socket from the maker: {self._process.lines[-3:]}")
         return socket.socket(fileno=descriptors[0])
 
-    def connect(self, address, port, timeout=10, source=None):
-        """A connected TCP socket, or the kernel's own error."""
+    def connect(self, address, port, timeout=10, source=None, blocking=False):
+        """
+        A connected TCP socket, or the kernel's own error. With a timeout Python makes the descriptor O_NONBLOCK, as
+        event-driven gateways do; blocking=True leaves it blocking, and the kernel keeps the timeout.
+        """
         sock = self.socket(family_of(address))
         try:
-            sock.settimeout(timeout)
+            if blocking:
+                limit = struct.pack("ll", int(timeout), 0)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            else:
+                sock.settimeout(timeout)
             if source:
                 sock.bind((source, 0))
             sock.connect((address, port))
         except BaseException:
             sock.close()
             raise
+        return sock
+
+    def start_connect(self, address, port):
+        """A socket whose connect() is on its way; finish_connect() waits for what becomes of it."""
+        sock = self.socket(family_of(address))
+        sock.setblocking(False)
+        error = sock.connect_ex((address, port))
+        if error not in (0, errno.EINPROGRESS):
+            sock.close()
+            raise OSError(error, os.strerror(error))
         return sock
 
     def listen(self, address, port, backlog=128):
@@ -57,6 +78,17 @@ class SocketMaker:
     def close(self):
         self._ours.close()
         self._process.stop()
+
+
+def finish_connect(sock, timeout=10):
+    """Wait for the end of a connect(); the kernel's own error, or nothing."""
+    _, writable, _ = select.select([], [sock], [], timeout)
+    if not writable:
+        raise TimeoutError(f"connect() still on its way after {timeout} s")
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+    sock.settimeout(timeout)
 
 
 def family_of(address):

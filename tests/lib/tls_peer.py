@@ -6,6 +6,7 @@ half-close, end without close_notify, reset, put garbage on the wire, and read w
 
 import socket
 import ssl
+import threading
 
 READ = 1 << 18
 
@@ -23,35 +24,42 @@ def server_context(leaf, versions=(ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_
 
 
 class TlsPeer:
+    """
+    One thread may send while another receives: `_lock` guards OpenSSL's object, `_order` the order of what goes out.
+    Neither is held while the socket is read, and `_lock` not while it is written.
+    """
+
     def __init__(self, sock, context):
         self.sock = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self.sni = None
+        self._lock, self._order = threading.Lock(), threading.Lock()
         self.ending = None  # how the other end ended: "close_notify" or "truncated"
 
     def handshake(self):
-        self._step(self.tls.do_handshake)
-        return self
+        while True:
+            try:
+                self._write(self.tls.do_handshake)
+                return self
+            except ssl.SSLWantReadError:
+                if not self._fill():
+                    raise ConnectionAbortedError("the other end closed during the handshake") from None
 
     def send(self, data):
         view = memoryview(data)
         for start in range(0, len(view), READ):
-            self.tls.write(view[start:start + READ])
-            self._flush()
+            self._write(self.tls.write, view[start:start + READ])
 
     def receive(self, most=READ):
         """Some bytes; b"" at the end, then `ending` says which. A reset is the kernel's own ConnectionResetError."""
         while self.ending is None:
             try:
-                data = self.tls.read(most)
-                if data:
+                if data := self._read(most):
                     return data
                 self.ending = "close_notify"
             except ssl.SSLZeroReturnError:
                 self.ending = "close_notify"
             except ssl.SSLWantReadError:
-                self._flush()
                 if not self._fill():
                     self.ending = "truncated"
         return b""
@@ -72,35 +80,32 @@ class TlsPeer:
     def close_notify(self):
         """This direction ends properly, TLS and TCP; the other one goes on."""
         try:
-            self.tls.unwrap()
+            self._write(self.tls.unwrap)
         except ssl.SSLWantReadError:
-            pass
-        self._flush()
+            pass  # the other end's own close_notify has not come yet
         self.sock.shutdown(socket.SHUT_WR)
 
     def close(self):
         self.sock.close()
 
-    def _step(self, action):
-        while True:
+    def _write(self, action, *arguments):
+        with self._order:
             try:
-                action()
-                self._flush()
-                return
-            except ssl.SSLWantReadError:
-                self._flush()
-                if not self._fill():
-                    raise ConnectionAbortedError("the other end closed during the handshake") from None
-            except ssl.SSLError:
-                self._flush()  # the alert
-                raise
+                with self._lock:
+                    action(*arguments)
+            finally:  # an alert goes out even if the action failed
+                with self._lock:
+                    out = self._outgoing.read()
+                if out:
+                    self.sock.sendall(out)
+
+    def _read(self, most):
+        with self._lock:
+            return self.tls.read(most)  # what it has to answer goes out with the next write
 
     def _fill(self):
         data = self.sock.recv(READ)
         if data:
-            self._incoming.write(data)
+            with self._lock:
+                self._incoming.write(data)
         return bool(data)
-
-    def _flush(self):
-        if data := self._outgoing.read():
-            self.sock.sendall(data)

@@ -97,12 +97,12 @@ class Topology:
             self._dnat.pop(key, None)
         self._load_rules(where)
 
-    def silence(self, port):
-        """Packets to this port of the backend vanish: a backend that never answers."""
+    def silence(self, address, port):
+        """Packets to this address and port of the backend vanish: a backend that never answers."""
         run_in(self["backend"], "nft", "-f", "-", stdin=f"""
             add table inet silent
             add chain inet silent input {{ type filter hook input priority 0; }}
-            add rule inet silent input tcp dport {port} drop
+            add rule inet silent input {"ip6" if ":" in address else "ip"} daddr {address} tcp dport {port} drop
         """)
 
     def _load_rules(self, where):

@@ -12,7 +12,6 @@ from pathlib import Path
 from lib import cgroups, manifests, topology
 from lib.agent import Agent
 from lib.capture import Capture
-from lib.case import Skip
 from lib.certificates import Authority
 from lib.paths import POSTERND, PREFIX, POSTERNCTL, run_directory
 from lib.process import run
@@ -152,7 +151,7 @@ class World:
     def start_agent(self, gateways=None, ready=True, workers=2, **switches):
         """The agent in its cgroup; comes back when it is ready."""
         if not POSTERND.exists():
-            raise Skip(f"{POSTERND} is not built")
+            raise RuntimeError(f"{POSTERND} is not built: make")
         self.manifests.write("gateway.yaml", manifests.gateway("demo"))
         self._agent = Agent(self.manifests.path, self.run_directory, self.bpffs, self.agent_cgroup,
                             gateways or [self.gateway_flags()], CLUSTER_CIDRS, AGENT_PORTS, workers,
