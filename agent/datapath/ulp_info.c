@@ -227,6 +227,8 @@ static int dump_family(struct nl_sock *socket, uint8_t family, struct dump *dump
 	const struct inet_diag_req_v2 request = {
 	        .sdiag_family = family,
 	        .sdiag_protocol = IPPROTO_TCP,
+	        /* Without this bit the kernel leaves the ULP out, too (measured on 6.18). */
+	        .idiag_ext = 1u << (INET_DIAG_INFO - 1),
 	        .idiag_states = STATES,
 	};
 	_cleanup_(cleanup_nl_message) struct nl_msg *message = nlmsg_alloc_simple(SOCK_DIAG_BY_FAMILY,
