@@ -21,7 +21,7 @@ PORT = 8720
 IN_TURN = 1000
 AT_ONCE = 200
 # Maps that hold something for each connection; the others belong to gateways, policy or counters.
-CONNECTION_MAPS = ("lane_gateway", "lane_agent", "lane_offers", "lane_offer")
+CONNECTION_MAPS = ("lane_slot_map", "lane_gateway", "lane_agent")
 
 
 class ManyStage(Stage):

@@ -57,7 +57,7 @@ def backend(directory, netns, cgroup, listeners, leaf=None, extra="", workers=1)
         server {{
             {listen}
             {certificate}
-            ssl_protocols TLSv1.2 TLSv1.3;
+            {"" if "ssl_protocols" in extra else "ssl_protocols TLSv1.2 TLSv1.3;"}
             ssl_session_cache shared:tls:1m;
             {extra}
             location / {{
