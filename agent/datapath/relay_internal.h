@@ -29,8 +29,8 @@
 #define RELAY_SPLICE_FROM  (64u << 10)
 #define RELAY_SPLICE_UNTIL (16u << 10)
 
-/* RFC 8446 5.5: 2^24.5 records of 2^10 AES blocks. */
-#define RELAY_AEAD_LIMIT_BLOCKS UINT64_C(24296004000)
+/* RFC 8446 5.5: 2^24.5 records of 2^10 AES blocks, i.e. 2^34.5. */
+#define RELAY_AEAD_LIMIT_BLOCKS UINT64_C(24296003999)
 
 enum transmit_state {
 	TRANSMIT_FLOWING,

@@ -51,8 +51,7 @@ static bool transmit_copy(struct relay *relay)
 		relay_gateway_ended(relay);
 		return true;
 	}
-	/* The lane's program reads it in the kernel, on any CPU: the bytes are out of A's queue before it can see this.
-	 */
+	/* Release: the lane's program, on another CPU perhaps, sees the credit when the bytes are out of A's queue. */
 	if (relay->lane_slot)
 		__atomic_fetch_add(&relay->lane_slot->agent_read, (uint64_t)got, __ATOMIC_RELEASE);
 	if (relay->first_read) {

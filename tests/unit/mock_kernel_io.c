@@ -299,6 +299,11 @@ static ssize_t write_bytes(struct mock_socket *socket, const uint8_t *bytes, siz
 	return step;
 }
 
+ssize_t mock_write_through(struct mock_socket *socket, const void *bytes, size_t size)
+{
+	return write_bytes(socket, bytes, size);
+}
+
 static ssize_t mock_send(int fd, const void *buffer, size_t size, int flags)
 {
 	struct mock_socket *socket = socket_of(fd, "send");

@@ -135,6 +135,8 @@ bool mock_run(struct mock_kernel *kernel);
 
 /* Take one fed item away, as a reader that is none of ours (OpenSSL, played by fake_session.h) would. */
 void mock_take_one(struct mock_socket *socket);
+/* And write as OpenSSL would: -1 and EAGAIN without room. */
+ssize_t mock_write_through(struct mock_socket *socket, const void *bytes, size_t size);
 
 /* Bytes fed and not read yet. */
 size_t mock_unread(const struct mock_socket *socket);
