@@ -63,13 +63,21 @@ struct tls_settings {
 	unsigned int idle_timeout_ms; /* 0: none */
 };
 
+/* Design section 1: what a key is known by. A VIP decides before any claim on an endpoint of the same key. */
+enum destination_class {
+	DESTINATION_VIP,
+	DESTINATION_ENDPOINT,
+};
+
 struct destination {
 	struct postern_destination_key key; /* port 0: any port of the address (a slice with null ports) */
-	enum postern_verdict verdict;       /* TLS, PLAIN or DENY */
-	uint32_t settings_id;               /* TLS only */
-	enum postern_reason reason;         /* DENY only: why */
-	uint32_t policy;                    /* index into policies of the policy that decided, or SNAPSHOT_NO_POLICY */
-	bool tombstone;                     /* no longer claimed; kept TLS until tombstone_until_ns (CLOCK_MONOTONIC) */
+	enum destination_class class;
+	enum postern_verdict verdict; /* TLS, PLAIN or DENY */
+	uint32_t settings_id;         /* TLS only */
+	enum postern_reason reason;   /* DENY only: why */
+	uint32_t policy;              /* index into policies of the policy that decided, or SNAPSHOT_NO_POLICY */
+	bool trusted;                 /* decided by a trusted claim */
+	bool tombstone;               /* no longer claimed; kept TLS until tombstone_until_ns (CLOCK_MONOTONIC) */
 	uint64_t tombstone_until_ns;
 };
 

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * decode.h: JSON values (of a manifest, of the API server) -> typed objects. Pure; control thread.
+ *
+ * A document whose structure is wrong gives a problem that names object and field, and no object. Kinds that postern
+ * has no use for are skipped and named once.
+ */
+#ifndef POSTERN_POLICY_DECODE_H
+#define POSTERN_POLICY_DECODE_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "policy/object.h"
+
+struct problem {
+	char *object;  /* "Service default/echo", or "document 3" when it has no name */
+	char *message; /* "spec.ports[0].port: must be ..." */
+};
+
+struct decoded {
+	struct object **objects; /* one reference each */
+	size_t object_count, object_capacity;
+	/*
+	 * Policies that could be recognised in documents that could not be decoded: name and targets only. Whoever
+	 * drops the documents must see to it that these targets are refused, not served in plaintext.
+	 */
+	struct object **visible;
+	size_t visible_count, visible_capacity;
+	struct problem *problems;
+	size_t problem_count, problem_capacity;
+	char **unknown_kinds; /* "Deployment.apps", each once */
+	size_t unknown_kind_count, unknown_kind_capacity;
+	size_t unknown_count; /* documents of unknown kinds */
+};
+
+/*
+ * documents: a JSON array as yaml_load() gives it; `kind: List` is unpacked, null documents are skipped. origin is
+ * copied into each object. decoded must be all zero, and is freed by the caller whatever the result. 0 or -ENOMEM.
+ */
+int decode_documents(const json_t *documents, const char *origin, struct decoded *decoded);
+void decoded_free(struct decoded *decoded);
+
+#endif

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "policy/snapshot.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/snapshot_data.h"
+
+struct snapshot *snapshot_new(void)
+{
+	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
+
+	if (snapshot)
+		atomic_init(&snapshot->references, 1);
+	return snapshot;
+}
+
+struct snapshot *snapshot_ref(struct snapshot *snapshot)
+{
+	atomic_fetch_add_explicit(&snapshot->references, 1, memory_order_relaxed);
+	return snapshot;
+}
+
+void snapshot_unref(struct snapshot *snapshot)
+{
+	if (!snapshot || atomic_fetch_sub_explicit(&snapshot->references, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < snapshot->settings_count; i++)
+		settings_entry_unref(snapshot->settings[i]);
+	for (size_t i = 0; i < snapshot->policy_count; i++) {
+		struct policy_status *policy = &snapshot->policies[i];
+
+		free(policy->namespace_);
+		free(policy->name);
+		free(policy->accepted.message);
+		free(policy->resolved_refs.message);
+	}
+	free(snapshot->destinations);
+	free(snapshot->settings);
+	free(snapshot->policies);
+	free(snapshot->cidrs);
+	free(snapshot);
+}
+
+uint64_t snapshot_generation(const struct snapshot *snapshot)
+{
+	return snapshot->generation;
+}
+
+uint64_t snapshot_compiled_ns(const struct snapshot *snapshot)
+{
+	return snapshot->compiled_ns;
+}
+
+int destination_key_compare(const struct postern_destination_key *left, const struct postern_destination_key *right)
+{
+	int order = memcmp(left->address.byte, right->address.byte, sizeof(left->address.byte));
+
+	return order ? order : (int)ntohs(left->port) - (int)ntohs(right->port);
+}
+
+static const struct destination *find_exact(const struct snapshot *snapshot, const struct postern_destination_key *key)
+{
+	size_t low = 0, high = snapshot->destination_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = destination_key_compare(&snapshot->destinations[middle].key, key);
+
+		if (!order)
+			return &snapshot->destinations[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+const struct destination *snapshot_find(const struct snapshot *snapshot, const struct postern_destination_key *key)
+{
+	const struct destination *destination = find_exact(snapshot, key);
+	struct postern_destination_key any_port = *key;
+
+	if (destination)
+		return destination;
+	any_port.port = 0;
+	return find_exact(snapshot, &any_port);
+}
+
+struct settings_entry *snapshot_settings_entry(const struct snapshot *snapshot, uint32_t id)
+{
+	size_t low = 0, high = snapshot->settings_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		uint32_t seen = snapshot->settings[middle]->settings.id;
+
+		if (seen == id)
+			return snapshot->settings[middle];
+		if (seen < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+const struct tls_settings *snapshot_settings(const struct snapshot *snapshot, uint32_t settings_id)
+{
+	const struct settings_entry *entry = snapshot_settings_entry(snapshot, settings_id);
+
+	return entry ? &entry->settings : NULL;
+}
+
+size_t snapshot_destination_count(const struct snapshot *snapshot)
+{
+	return snapshot->destination_count;
+}
+
+const struct destination *snapshot_destination_at(const struct snapshot *snapshot, size_t index)
+{
+	return &snapshot->destinations[index];
+}
+
+size_t snapshot_settings_count(const struct snapshot *snapshot)
+{
+	return snapshot->settings_count;
+}
+
+const struct tls_settings *snapshot_settings_at(const struct snapshot *snapshot, size_t index)
+{
+	return &snapshot->settings[index]->settings;
+}
+
+size_t snapshot_policy_count(const struct snapshot *snapshot)
+{
+	return snapshot->policy_count;
+}
+
+const struct policy_status *snapshot_policy_at(const struct snapshot *snapshot, size_t index)
+{
+	return &snapshot->policies[index];
+}
+
+void snapshot_guard_port(struct snapshot *snapshot, uint16_t port)
+{
+	snapshot->guarded[port / 8] |= (uint8_t)(1u << (port % 8));
+}
+
+bool snapshot_port_guarded(const struct snapshot *snapshot, uint16_t port)
+{
+	return snapshot->guarded[port / 8] & (1u << (port % 8));
+}
+
+size_t snapshot_cidr_count(const struct snapshot *snapshot)
+{
+	return snapshot->cidr_count;
+}
+
+const struct cidr *snapshot_cidr_at(const struct snapshot *snapshot, size_t index)
+{
+	return &snapshot->cidrs[index];
+}
+
+uint64_t snapshot_next_expiry_ns(const struct snapshot *snapshot)
+{
+	return snapshot->next_expiry_ns;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * text.h: a message that grows up to a limit; what goes beyond is cut and marked with "...". Pure.
+ */
+#ifndef POSTERN_POLICY_TEXT_H
+#define POSTERN_POLICY_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define TEXT_MAX 4096 /* Gateway API allows 32768 bytes in a condition's message; nobody reads that */
+
+struct text { /* all zero = empty */
+	char *data;
+	size_t length;
+	size_t capacity;
+	bool cut;
+	bool failed; /* no memory: the message is lost, and the owner says -ENOMEM */
+};
+
+void text_append(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same with "; " before it unless the text is empty. */
+void text_add_sentence(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool text_is_empty(const struct text *text);
+/* Gives the string away (never NULL unless there was no memory) and empties the text. */
+char *text_take(struct text *text);
+void text_free(struct text *text);
+
+/* A value from outside, made fit for a message: at most 63 bytes, control characters and quotes replaced by '?'. */
+#define PRINTABLE_MAX 64
+const char *printable(const char *value, char buffer[static PRINTABLE_MAX]);
+
+#endif
