@@ -11,9 +11,9 @@ import time
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from lib import haproxy, http, nginx
+from lib import envoy, haproxy, http, nginx
 from lib.backend import Backend
-from lib.case import case, expect, expect_that, main
+from lib.case import Skip, case, expect, expect_that, main, skip
 from lib.certificates import Authority
 from lib.paths import PYTHON
 from lib.process import Process
@@ -25,7 +25,6 @@ from lib.world import Service
 GOOD, BAD = 2, 3  # numbers of the backend's addresses
 PORTS = {"refusing": 8801, "silent": 8802, "wrong-certificate": 8803}
 POSTS = 6
-CONNECT_TIMEOUT_NGINX, CONNECT_TIMEOUT_HAPROXY = "500ms", "500ms"
 READ_TIMEOUT = "3s"
 ACCEPT_FIRST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "accept_first.py")
 
@@ -52,17 +51,25 @@ class PairStage(Stage):
                         self.network["gateway"], self.cgroups.make("relay"))
         self._stack.callback(relay.stop)
         relay.wait_for("^listening$")
-        self.servers = []
+        self.nginx = []
         self.fronts = {}  # (gateway, what is behind it) -> its port
+        self.missing = {}  # gateway -> why it is not there
         for index, (behind, routes) in enumerate((("postern", through_postern), ("accept-first", through_relay))):
-            self.fronts["nginx", behind] = 8101 + index
-            self.servers.append(self.close_at_end(nginx.gateway(
-                self.new_directory("gateway"), self.network["gateway"], self.gateway_cgroup, GATEWAY4, 8101 + index,
-                routes, connect_timeout=CONNECT_TIMEOUT_NGINX, read_timeout=READ_TIMEOUT)))
-            self.fronts["HAProxy", behind] = 8201 + index
-            self.close_at_end(haproxy.HAProxy(
-                self.new_directory("gateway"), self.network["gateway"], self.gateway_cgroup, GATEWAY4, 8201 + index,
-                routes, connect_timeout=CONNECT_TIMEOUT_HAPROXY, read_timeout=READ_TIMEOUT))
+            self.start("nginx", behind, 8101 + index, nginx.gateway, routes, "500ms")
+            self.start("HAProxy", behind, 8201 + index, haproxy.HAProxy, routes, "500ms")
+            self.start("Envoy", behind, 8301 + index, envoy.Envoy, routes, "0.5s")
+
+    def start(self, gateway, behind, port, make, routes, connect_timeout):
+        try:
+            made = make(self.new_directory("gateway"), self.network["gateway"], self.gateway_cgroup, GATEWAY4, port,
+                        routes, connect_timeout=connect_timeout, read_timeout=READ_TIMEOUT)
+        except Skip as reason:
+            self.missing[gateway] = str(reason)
+            return
+        self.close_at_end(made)
+        self.fronts[gateway, behind] = port
+        if gateway == "nginx":
+            self.nginx.append(made)
 
     def posts(self, gateway, behind, kind):
         """The statuses of some POSTs, and the longest time that one took."""
@@ -79,6 +86,8 @@ class PairStage(Stage):
 def declare(gateway, kind):
     @case(f"{gateway}, one backend of two {kind}: all POSTs 200 with postern; accept-first loses some", limit=90)
     def table(stage):
+        if gateway in stage.missing:
+            skip(stage.missing[gateway])
         statuses, longest = stage.posts(gateway, "postern", kind)
         relayed, relayed_longest = stage.posts(gateway, "accept-first", kind)
         print(f"     {gateway:8} {kind:18} postern {statuses} {longest:.2f} s   "
@@ -88,7 +97,7 @@ def declare(gateway, kind):
                     any(status != 200 for status in relayed), relayed)
 
 
-for each_gateway in ("nginx", "HAProxy"):
+for each_gateway in ("nginx", "HAProxy", "Envoy"):
     for each_kind in PORTS:
         declare(each_gateway, each_kind)
 
@@ -97,7 +106,7 @@ for each_gateway in ("nginx", "HAProxy"):
 def nginx_log(stage):
     stage.posts("nginx", "postern", "refusing")
     address = f"{backend4(BAD)}:{PORTS['refusing']}"
-    lines = [line for server in stage.servers for line in server.errors("Connection refused") if address in line]
+    lines = [line for server in stage.nginx for line in server.errors("Connection refused") if address in line]
     expect_that(f"'Connection refused ... while connecting to upstream ... {address}'", lines, lines)
 
 

@@ -84,12 +84,6 @@ class Agent:
         until(lambda: all(policy["name"] != name for policy in self.status()["policies"]), within,
               f"no policy {name}")
 
-    def until_connections(self, count, within=10):
-        def listed():
-            connections = self.connections()
-            return connections if len(connections) == count else None
-        return until(lambda: (listed() is not None) or None, within, f"{count} connections") and self.connections()
-
     def ports(self, gateway=0):
         """The agent's own ports for a gateway, from its listeners."""
         listeners = self.status()["gateways"][gateway]["listeners"]
