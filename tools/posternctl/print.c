@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "print.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "agent_client.h"
+#include "base/cleanup.h"
+#include "base/reason.h"
+#include "terminal.h"
+
+int print_json(json_t *document)
+{
+	int failed = document ? json_dumpf(document, stdout, JSON_INDENT(2)) : -1;
+
+	putchar('\n');
+	json_decref(document);
+	return failed ? EXIT_WRONG : EXIT_FINE;
+}
+
+bool ask_or_complain(const struct options *options, const char *command, json_type expected, json_t **answer)
+{
+	char reason[256];
+	enum agent_answer result = agent_ask(options->run_dir, command, expected, answer, reason, sizeof(reason));
+	_cleanup_free_ char *safe = NULL;
+
+	if (result == AGENT_ANSWERED)
+		return false;
+	safe = terminal_safe(reason, NULL);
+	if (options->json)
+		(void)print_json(json_pack("{s:s}", "error", safe));
+	fprintf(stderr, "posternctl: %s: %s\n",
+	        result == AGENT_DEAD ? "the agent is not running" : "the agent cannot be asked", safe);
+	return true;
+}
+
+const char *format_bytes(long long bytes, char text[static AMOUNT_TEXT_MAX])
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	double amount = (double)bytes;
+	size_t unit = 0;
+
+	while (amount >= 1024 && unit + 1 < ARRAY_SIZE(units)) {
+		amount /= 1024;
+		unit++;
+	}
+	(void)snprintf(text, AMOUNT_TEXT_MAX, unit ? "%.1f %s" : "%.0f %s", amount, units[unit]);
+	return text;
+}
+
+const char *format_age(double seconds, char text[static AMOUNT_TEXT_MAX])
+{
+	unsigned long long whole = seconds > 0 && seconds < 1e15 ? (unsigned long long)seconds : 0;
+
+	if (whole < 10)
+		(void)snprintf(text, AMOUNT_TEXT_MAX, "%.1fs", seconds > 0 ? seconds : 0.0);
+	else if (whole < 60)
+		(void)snprintf(text, AMOUNT_TEXT_MAX, "%llus", whole);
+	else if (whole < 3600)
+		(void)snprintf(text, AMOUNT_TEXT_MAX, "%llum %llus", whole / 60, whole % 60);
+	else if (whole < 86400)
+		(void)snprintf(text, AMOUNT_TEXT_MAX, "%lluh %llum", whole / 3600, whole % 3600 / 60);
+	else
+		(void)snprintf(text, AMOUNT_TEXT_MAX, "%llud %lluh", whole / 86400, whole % 86400 / 3600);
+	return text;
+}
+
+const char *remedy_of(const char *reason)
+{
+	for (unsigned int i = 0; i < REASON_COUNT; i++) {
+		if (strcmp(reason_name((enum postern_reason)i), reason) == 0)
+			return reason_remedy((enum postern_reason)i);
+	}
+	return "";
+}

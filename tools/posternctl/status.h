@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* status.h: the status command's pages. The document is the agent's (observe/status.h) with "agent" and "kernel". */
+#ifndef POSTERNCTL_STATUS_H
+#define POSTERNCTL_STATUS_H
+
+#include <jansson.h>
+
+struct options;
+
+void print_status_page(const json_t *document);
+void print_dead_page(const json_t *document, const struct options *options);
+
+/* status_proof.c: per direction and version, the best proved mode of each cipher; then what went wrong. */
+void print_proof(const json_t *proof);
+
+#endif
