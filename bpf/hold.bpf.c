@@ -24,15 +24,10 @@
 #include "address.h"
 #include "count.h"
 #include "maps.h"
+#include "sockops.h"
 
 /* Set before loading; random, never 0 (every ordinary packet has 0). */
 const volatile __u32 release_priority = 0;
-
-/*
- * clang merges neighbouring loads from the context into wide ones, or takes the address ctx + offset, and the verifier
- * takes neither: each field is read as it stands.
- */
-#define CTX_READ(field) (*(volatile __typeof__(field) *)&(field))
 
 /* NULL: no such worker now; the record is lost, and counted. */
 static __always_inline void *reserve(__u32 worker, __u64 size, enum postern_helper_site site)
@@ -54,24 +49,6 @@ static __always_inline void *reserve(__u32 worker, __u64 size, enum postern_help
 
 /* ---- sock_ops: G ---- */
 
-static __always_inline void tuple_of_socket(struct bpf_sock_ops *ctx, struct postern_tuple *tuple)
-{
-	__u32 remote[4] = {CTX_READ(ctx->remote_ip6[0]), CTX_READ(ctx->remote_ip6[1]), CTX_READ(ctx->remote_ip6[2]),
-	                   CTX_READ(ctx->remote_ip6[3])};
-
-	if (CTX_READ(ctx->family) == AF_INET || words_are_mapped(remote[0], remote[1], remote[2])) {
-		address_from_v4(&tuple->local, CTX_READ(ctx->local_ip4));
-		address_from_v4(&tuple->remote, CTX_READ(ctx->remote_ip4));
-	} else {
-		address_from_words(&tuple->local, CTX_READ(ctx->local_ip6[0]), CTX_READ(ctx->local_ip6[1]),
-		                   CTX_READ(ctx->local_ip6[2]), CTX_READ(ctx->local_ip6[3]));
-		address_from_words(&tuple->remote, remote[0], remote[1], remote[2], remote[3]);
-	}
-	tuple->local_port = CTX_READ(ctx->local_port);
-	tuple->remote_port = bpf_ntohl(CTX_READ(ctx->remote_port));
-	tuple->padding = 0;
-}
-
 static __always_inline void fill_header(struct bpf_sock_ops *ctx, struct postern_record_header *header,
                                         enum postern_record_type type)
 {
@@ -90,6 +67,7 @@ static __always_inline void describe_socket(struct bpf_sock_ops *ctx, const stru
 
 	/* At CONNECT_CB the SYN takes write_seq; later write_seq is past it and snd_una still is the SYN. */
 	record->header.isn = retransmitted ? tcp->snd_una : tcp->write_seq;
+	storage->lane_start = record->header.isn + 1;
 	storage->flags &= ~(POSTERN_G_NONBLOCK | POSTERN_G_MPTCP | POSTERN_G_BOUND);
 	if (inet->sk.sk_socket->file->f_flags & O_NONBLOCK)
 		storage->flags |= POSTERN_G_NONBLOCK;
@@ -129,8 +107,7 @@ static __always_inline void announce_connect(struct bpf_sock_ops *ctx, struct bp
 static __always_inline void announce_end(struct bpf_sock_ops *ctx, const struct postern_gateway_socket *storage,
                                          enum postern_record_type type)
 {
-	struct postern_connect_record *record =
-	        reserve(storage->worker, sizeof(*record), POSTERN_SITE_ATTEMPT_RING);
+	struct postern_connect_record *record = reserve(storage->worker, sizeof(*record), POSTERN_SITE_ATTEMPT_RING);
 
 	if (!record)
 		return;
@@ -145,8 +122,8 @@ static __always_inline void announce_end(struct bpf_sock_ops *ctx, const struct 
 /* Other programs on this socket may have asked for callbacks of their own: these are kept. */
 static __always_inline void ask_for_callbacks(struct bpf_sock_ops *ctx)
 {
-	long error = bpf_sock_ops_cb_flags_set(ctx, CTX_READ(ctx->bpf_sock_ops_cb_flags) |
-	                                                    BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG);
+	long error = bpf_sock_ops_cb_flags_set(ctx, CTX_READ(ctx->bpf_sock_ops_cb_flags) | BPF_SOCK_OPS_STATE_CB_FLAG |
+	                                                    BPF_SOCK_OPS_RTO_CB_FLAG);
 
 	if (error < 0)
 		helper_failed(POSTERN_SITE_ATTEMPT_FLAGS, error);
@@ -180,8 +157,8 @@ int hold_attempt(struct bpf_sock_ops *ctx)
 	sk = ctx->sk;
 	if (!sk)
 		return 1;
-	storage = bpf_sk_storage_get(&gateway_socket, sk, NULL, 0);
-	if (!storage || (storage->verdict != POSTERN_VERDICT_TLS && storage->verdict != POSTERN_VERDICT_HOLD))
+	storage = redirected_socket(sk);
+	if (!storage)
 		return 1;
 	if (event == BPF_SOCK_OPS_STATE_CB) {
 		on_state_change(ctx, storage);

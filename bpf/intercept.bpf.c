@@ -59,8 +59,8 @@ static __always_inline void forget(struct bpf_sock_addr *ctx)
 
 static __always_inline struct postern_gateway_socket *remember(struct bpf_sock_addr *ctx, const struct connect *connect)
 {
-	struct postern_gateway_socket *storage =
-	        bpf_sk_storage_get(&gateway_socket, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct postern_gateway_socket *storage = bpf_sk_storage_get(&gateway_socket, ctx->sk, NULL,
+	                                                            BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!storage) {
 		helper_failed(POSTERN_SITE_CONNECT_STORAGE, -ENOMEM);
@@ -223,7 +223,8 @@ static __noinline enum outcome intercept(struct bpf_sock_addr *ctx, struct conne
 	return enforce(ctx, connect, gateway);
 }
 
-/* What a cgroup/connect program returns: 1 = go on, 0 = connect() fails. Without an errno of ours it fails with EPERM. */
+/* What a cgroup/connect program returns: 1 = go on, 0 = connect() fails. Without an errno of ours it fails with EPERM.
+ */
 static __always_inline int refused(void)
 {
 	long error = bpf_set_retval(-ECONNREFUSED);

@@ -47,7 +47,9 @@ struct gateway {
 	enum postern_gateway_mode mode;
 	enum gateway_state state;
 	char reason[160]; /* why it is not READY, for the operator */
+	uint64_t cgroup;  /* id of the cgroup that the hooks are on */
 	int netns_fd;
+	int agent_netns_fd; /* the way back; -1: the gateway shares the agent's namespace */
 	uint64_t netns_cookie;
 	int raw_v4; /* IPPROTO_RAW with the secret SO_PRIORITY, in the gateway's namespace; -1: none */
 	int raw_v6;
@@ -78,10 +80,18 @@ void gateway_free(struct gateway *gateway); /* closes listeners; leaves the hook
  * ports of an earlier life of the agent (read from the pinned map): they are tried first.
  */
 bool gateway_advance(struct gateway *gateway, struct hooks *hooks, const struct gateway_options *options);
-/* READY and the namespace or cgroup is gone: state LOST, map entry emptied. Returns true if that just happened. */
+/*
+ * READY and the namespace or cgroup is gone: state LOST, map entry emptied (its ports stay there, to be tried first
+ * again). Returns true if that just happened; the workers must have let go of the listeners before the next
+ * gateway_advance(). Hooks that somebody detached are attached again, and that is logged.
+ */
 bool gateway_check(struct gateway *gateway, struct hooks *hooks);
 
-/* A socket made in the gateway's network namespace; the calling thread is back in its own afterwards. fd or -errno. */
+/*
+ * A socket made in the gateway's network namespace (READY only), close-on-exec. The calling thread, of any kind, is
+ * back in its own namespace afterwards; if it cannot get back the process aborts: nothing may be dialed from a wrong
+ * one. fd or -errno.
+ */
 int gateway_socket(const struct gateway *gateway, int family, int type, int protocol);
 
 /* cgroup2's mount point, from /proc/self/mountinfo; static buffer filled once. NULL: no cgroup2. */

@@ -28,7 +28,9 @@ struct hooks_options {
 int hooks_load(const struct hooks_options *options, struct hooks **hooks);
 /* Close descriptors. Pinned programs, links and maps stay and go on refusing covered connects. */
 void hooks_free(struct hooks *hooks);
-/* Remove every link, program and map below bpffs, of every ABI number. Returns how many pins were removed, or -errno.
+/*
+ * Remove every link, program and map below bpffs, of every ABI number, and the directories. Links are detached, not
+ * only unpinned: an agent that still runs must not keep them alive. Returns how many pins were removed, or -errno.
  */
 int hooks_uninstall(const char *bpffs);
 
@@ -37,17 +39,23 @@ int hooks_attach_gateway(struct hooks *hooks, const char *name, const char *cgro
 int hooks_detach_gateway(struct hooks *hooks, const char *name, const char *cgroup_path);
 /* True while every link of this gateway is attached, by the kernel's word (bpf_link_info), not by a flag. */
 bool hooks_gateway_attached(struct hooks *hooks, const char *name);
+/* Detach the pinned hooks of every gateway that is not named: what an agent did not see leave while it was down. */
+int hooks_keep_gateways(struct hooks *hooks, const char *const *names, size_t count);
 /* The witness, on the agent's own cgroup. */
 int hooks_attach_witness(struct hooks *hooks, const char *cgroup_path);
 
 int hooks_set_gateway(struct hooks *hooks, uint32_t gateway_id, const struct postern_gateway *gateway);
 int hooks_get_gateway(struct hooks *hooks, uint32_t gateway_id, struct postern_gateway *gateway);
-int hooks_delete_gateway(struct hooks *hooks, uint32_t gateway_id);
+int hooks_delete_gateway(struct hooks *hooks, uint32_t gateway_id); /* and what is left of its listeners */
 
+/* -E2BIG: the map is full, -ENOMEM: no memory. A missing key is HOLD or a miss, so nothing covered leaks by it. */
 int hooks_set_destination(struct hooks *hooks, const struct postern_destination_key *key,
                           const struct postern_destination *destination);
-int hooks_delete_destination(struct hooks *hooks, const struct postern_destination_key *key);
-/* Calls for each key in the kernel's map; used to remove what a restarted agent no longer knows. */
+int hooks_delete_destination(struct hooks *hooks, const struct postern_destination_key *key); /* -ENOENT possible */
+/*
+ * Calls for each key in the kernel's map; used to remove what a restarted agent no longer knows: the callback may
+ * change the map.
+ */
 int hooks_for_each_destination(struct hooks *hooks,
                                void (*each)(void *context, const struct postern_destination_key *key,
                                             const struct postern_destination *destination),
@@ -59,6 +67,8 @@ int hooks_set_runtime_config(struct hooks *hooks, const struct postern_runtime_c
 /* Listener's filter and mark; the filter must be attached before listen(). */
 int hooks_attach_listener(struct hooks *hooks, int listener_fd, const struct postern_listener_mark *mark);
 int hooks_detach_listener(struct hooks *hooks, uint64_t listener_cookie);
+/* All listeners of a gateway, those of an earlier agent, too. */
+int hooks_detach_listeners(struct hooks *hooks, uint32_t gateway_id);
 /* The secret SO_PRIORITY that the listener's filter lets pass. */
 uint32_t hooks_release_priority(const struct hooks *hooks);
 /* B's storage for the witness. */
@@ -73,6 +83,11 @@ int hooks_lane_offer(struct hooks *hooks, uint64_t gateway_cookie, uint32_t slot
 int hooks_lane_withdraw(struct hooks *hooks, uint64_t gateway_cookie);
 int hooks_lane_join_agent(struct hooks *hooks, uint64_t gateway_cookie, int a_fd);
 int hooks_lane_leave_agent(struct hooks *hooks, uint64_t gateway_cookie);
+/* Is G still in the lane? The kernel takes it out when it is closed, so this heals a CLOSED record that was lost. */
+bool hooks_lane_has_gateway(struct hooks *hooks, uint64_t gateway_cookie);
+
+/* gateway_socket's map descriptor, for inet_diag's INET_DIAG_REQ_SK_BPF_STORAGES. */
+int hooks_gateway_socket_fd(const struct hooks *hooks);
 
 /* Sums over CPUs. */
 int hooks_counters(struct hooks *hooks, uint64_t counters[static POSTERN_COUNTERS]);

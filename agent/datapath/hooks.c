@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * hooks.c: opens, configures and loads the BPF programs, and takes over what an earlier agent pinned.
+ */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "datapath/hooks_internal.h"
+#include "postern.skel.h"
+
+#define LANE_SLOTS_BYTES (POSTERN_MAX_LANE_SLOTS * sizeof(struct postern_lane_slot))
+#define VERIFIER_LINES   40 /* of the verifier's log, from its end, where it says why */
+
+static void log_line(enum libbpf_print_level level, const char *line)
+{
+	char quoted[512];
+
+	log_quote(line, quoted, sizeof(quoted));
+	if (level == LIBBPF_WARN)
+		log_warning("libbpf", "message=%s", quoted);
+	else
+		log_debug("libbpf", "message=%s", quoted);
+}
+
+/* Where the last `lines` lines of the text begin. */
+static char *last_lines(char *text, unsigned int lines)
+{
+	for (char *c = text + strlen(text); c > text; c--) {
+		if (c[-1] == '\n' && *c && lines-- == 0)
+			return c;
+	}
+	return text;
+}
+
+static int print_libbpf(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	_cleanup_free_ char *text = NULL;
+	char *rest;
+
+	if (level != LIBBPF_WARN && !log_enabled(LOG_LEVEL_DEBUG))
+		return 0;
+	if (vasprintf(&text, format, arguments) < 0) {
+		text = NULL;
+		return 0;
+	}
+	rest = last_lines(text, VERIFIER_LINES);
+	for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
+		if (*line)
+			log_line(level, line);
+	}
+	return 0;
+}
+
+/* Every map but .rodata, which belongs to one load of the programs. */
+static int set_pin_paths(struct hooks *hooks)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map (map, hooks->skeleton->obj) {
+		char path[PATH_MAX];
+
+		if (bpf_map__is_internal(map))
+			continue;
+		int length = snprintf(path, sizeof(path), "%s/%s", hooks->directory, bpf_map__name(map));
+		if (length < 0 || length >= (int)sizeof(path))
+			return -ENAMETOOLONG;
+		int error = bpf_map__set_pin_path(map, path);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+/* Random, so that no process of a gateway's namespace can guess it; an ordinary packet has 0. */
+static int draw_release_priority(struct hooks *hooks)
+{
+	while (hooks->release_priority == 0) {
+		if (getrandom(&hooks->release_priority, sizeof(hooks->release_priority), 0) !=
+		    (ssize_t)sizeof(hooks->release_priority))
+			return errno ? -errno : -EIO;
+	}
+	hooks->skeleton->rodata->release_priority = hooks->release_priority;
+	return 0;
+}
+
+static int load_programs(struct hooks *hooks)
+{
+	int error;
+
+	hooks->skeleton = postern_bpf__open();
+	if (!hooks->skeleton) {
+		error = errno ? -errno : -EINVAL;
+		log_error("cannot open the BPF programs", "error=\"%s\"", strerror(-error));
+		return error;
+	}
+	error = hooks->directory ? set_pin_paths(hooks) : 0;
+	if (!error)
+		error = draw_release_priority(hooks);
+	if (!error)
+		error = postern_bpf__load(hooks->skeleton);
+	if (error)
+		log_error("cannot load the BPF programs", "pins=%s error=\"%s\"",
+		          hooks->directory ? hooks->directory : "none", strerror(-error));
+	return error;
+}
+
+/* libbpf has compared types and sizes of the pinned maps; the number says whether the bytes mean the same. */
+static int check_abi(struct hooks *hooks)
+{
+	int fd = bpf_map__fd(hooks->skeleton->maps.meta);
+	struct postern_meta meta;
+	uint32_t index = 0;
+
+	if (bpf_map_lookup_elem(fd, &index, &meta) != 0)
+		return -errno;
+	if (meta.abi_version == 0) {
+		meta.abi_version = POSTERN_ABI_VERSION;
+		return bpf_map_update_elem(fd, &index, &meta, BPF_ANY) == 0 ? 0 : -errno;
+	}
+	if (meta.abi_version == POSTERN_ABI_VERSION)
+		return 0;
+	log_error("pinned maps are of another version",
+	          "pins=%s version=%u own=%d remedy=\"posternctl uninstall, then start again\"", hooks->directory,
+	          meta.abi_version, POSTERN_ABI_VERSION);
+	return -EPROTO;
+}
+
+/* The rings are this agent's own: what an earlier one left unread is healed by the SYN retransmits. */
+static int make_rings(struct hooks *hooks)
+{
+	int rings = bpf_map__fd(hooks->skeleton->maps.worker_rings);
+
+	for (uint32_t worker = 0; worker < POSTERN_MAX_WORKERS; worker++) {
+		if (worker >= hooks->worker_count) {
+			if (bpf_map_delete_elem(rings, &worker) != 0 && errno != ENOENT)
+				return -errno;
+			continue;
+		}
+		int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "worker_ring", 0, 0, POSTERN_RING_BYTES, NULL);
+		if (fd < 0)
+			return -errno;
+		hooks->ring_fd[worker] = fd;
+		if (bpf_map_update_elem(rings, &worker, &fd, BPF_ANY) != 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int map_lane_slots(struct hooks *hooks)
+{
+	void *slots = mmap(NULL, LANE_SLOTS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+	                   bpf_map__fd(hooks->skeleton->maps.lane_slots), 0);
+
+	if (slots == MAP_FAILED)
+		return -errno;
+	hooks->lane_slots = slots;
+	return 0;
+}
+
+/* An earlier agent's program in the pinned map is replaced; a G that is in it keeps the one that it joined with. */
+static int attach_lane(struct hooks *hooks)
+{
+	int error = bpf_prog_attach(bpf_program__fd(hooks->skeleton->progs.lane_redirect),
+	                            bpf_map__fd(hooks->skeleton->maps.lane_gateway), BPF_SK_MSG_VERDICT, 0);
+
+	return error ? -errno : 0;
+}
+
+static int start(struct hooks *hooks, const char *bpffs)
+{
+	static const struct {
+		const char *what;
+		int (*step)(struct hooks *hooks);
+	} steps[] = {
+	        {"check the version of the maps", check_abi},
+	        {"make the workers' rings", make_rings},
+	        {"map the lane's slots", map_lane_slots},
+	        {"attach the lane's program", attach_lane},
+	};
+	int error = bpffs ? hooks_prepare_directory(bpffs, &hooks->directory) : 0;
+
+	if (!error)
+		error = load_programs(hooks);
+	if (error)
+		return error;
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		error = steps[i].step(hooks);
+		if (error) {
+			log_error("hooks are not ready", "step=\"%s\" error=\"%s\"", steps[i].what, strerror(-error));
+			return error;
+		}
+	}
+	return 0;
+}
+
+int hooks_load(const struct hooks_options *options, struct hooks **hooks_out)
+{
+	struct hooks *hooks;
+	int error;
+
+	if (options->worker_count == 0 || options->worker_count > POSTERN_MAX_WORKERS)
+		return -EINVAL;
+	hooks = calloc(1, sizeof(*hooks));
+	if (!hooks)
+		return -ENOMEM;
+	hooks->worker_count = options->worker_count;
+	hooks->witness_link_fd = -1;
+	for (size_t i = 0; i < POSTERN_MAX_WORKERS; i++)
+		hooks->ring_fd[i] = -1;
+	libbpf_set_print(print_libbpf);
+	error = start(hooks, options->bpffs);
+	if (error) {
+		hooks_free(hooks);
+		return error;
+	}
+	*hooks_out = hooks;
+	return 0;
+}
+
+void hooks_free(struct hooks *hooks)
+{
+	if (!hooks)
+		return;
+	hooks_close_links(hooks);
+	if (hooks->lane_slots)
+		munmap(hooks->lane_slots, LANE_SLOTS_BYTES);
+	for (size_t i = 0; i < POSTERN_MAX_WORKERS; i++) {
+		if (hooks->ring_fd[i] >= 0)
+			close(hooks->ring_fd[i]);
+	}
+	postern_bpf__destroy(hooks->skeleton);
+	free(hooks->directory);
+	free(hooks);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * hooks_internal.h: what the files of hooks.h share: hooks.c (load, and take over what is pinned), hooks_maps.c (the
+ * maps' accessors), hooks_links.c (programs on cgroups), hooks_pins.c (paths below the bpffs, uninstall).
+ */
+#ifndef POSTERN_DATAPATH_HOOKS_INTERNAL_H
+#define POSTERN_DATAPATH_HOOKS_INTERNAL_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "datapath/hooks.h"
+
+struct postern_bpf;
+
+/* What is attached to a gateway's cgroup, in the order of attachment: connect comes last, when all else is on. */
+enum gateway_link {
+	LINK_GUARD,
+	LINK_GUARD_INBOUND,
+	LINK_HOLD_ATTEMPT,
+	LINK_LANE_JOIN,
+	LINK_GETPEERNAME4,
+	LINK_GETPEERNAME6,
+	LINK_CONNECT4,
+	LINK_CONNECT6,
+	GATEWAY_LINKS,
+};
+
+struct hooks_gateway {
+	struct hooks_gateway *next;
+	char *name;
+	uint64_t cgroup_id;
+	int link_fd[GATEWAY_LINKS]; /* -1: none */
+};
+
+struct hooks {
+	struct postern_bpf *skeleton;
+	char *directory; /* <bpffs>/vN; NULL: nothing is pinned */
+	unsigned int worker_count;
+	uint32_t release_priority;
+	int ring_fd[POSTERN_MAX_WORKERS];
+	struct postern_lane_slot *lane_slots;
+	struct hooks_gateway *gateways;
+	int witness_link_fd;
+};
+
+/* hooks_links.c */
+void hooks_close_links(struct hooks *hooks);
+
+/* hooks_pins.c. The paths are "" when nothing is pinned; all fail with -ENAMETOOLONG. */
+int hooks_prepare_directory(const char *bpffs, char **directory);
+int hooks_gateway_pin_directory(const struct hooks *hooks, const char *name, char path[static PATH_MAX]);
+int hooks_witness_pin_path(const struct hooks *hooks, char path[static PATH_MAX]);
+int hooks_make_links_directory(const struct hooks *hooks);
+/* Detach the link that is pinned at the path, if it is one, and remove the pin. 0, or negative errno. */
+int hooks_remove_pin(const char *path);
+/* Everything in the directory, and itself. Returns how many pins were removed, or the first -errno. */
+int hooks_remove_pins_below(const char *directory);
+
+#endif
