@@ -106,6 +106,9 @@ $(O)/tests/unit/%: $(O)/tests/unit/%.o $(UNIT_LIB) $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(PKG_LIBS) -lcmocka -o $@
 
+# It runs the program.
+$(O)/tests/unit/test_posternctl: | $(O)/posternctl
+
 $(O)/tests/e2e/%: $(O)/tests/e2e/%.o $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(PKG_LIBS) -o $@

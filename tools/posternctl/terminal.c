@@ -147,7 +147,7 @@ struct row {
 };
 
 struct table {
-	const char *const *headings;
+	struct cell headings[TABLE_COLUMNS_MAX];
 	size_t column_count;
 	size_t widths[TABLE_COLUMNS_MAX];
 	struct row *rows;
@@ -159,10 +159,12 @@ struct table *table_new(const char *const *headings)
 {
 	struct table *table = checked(calloc(1, sizeof(*table)));
 
-	table->headings = headings;
 	while (headings[table->column_count] && table->column_count < TABLE_COLUMNS_MAX) {
-		table->widths[table->column_count] = strlen(headings[table->column_count]);
-		table->column_count++;
+		struct cell *heading = &table->headings[table->column_count];
+
+		heading->text = terminal_safe(headings[table->column_count], &heading->columns);
+		heading->colour = COLOUR_DIM;
+		table->widths[table->column_count++] = heading->columns;
 	}
 	table->next_cell = table->column_count;
 	return table;
@@ -210,12 +212,13 @@ void table_note(struct table *table, enum colour colour, const char *format, ...
 	table->next_cell = table->column_count;
 }
 
-static void print_row(const struct table *table, const struct row *row)
+static void print_cells(struct table *table, struct cell *cells)
 {
-	for (size_t i = 0; i < table->column_count && row->cells[i].text; i++) {
-		put_safe(row->cells[i].colour, row->cells[i].text);
+	for (size_t i = 0; i < table->column_count && cells[i].text; i++) {
+		put_safe(cells[i].colour, cells[i].text);
 		if (i + 1 < table->column_count)
-			printf("%*s", (int)(table->widths[i] - row->cells[i].columns + COLUMN_SPACE), "");
+			printf("%*s", (int)(table->widths[i] - cells[i].columns + COLUMN_SPACE), "");
+		free(cells[i].text);
 	}
 	putchar('\n');
 }
@@ -223,24 +226,18 @@ static void print_row(const struct table *table, const struct row *row)
 void table_print(struct table *table, size_t indent)
 {
 	printf("%*s", (int)indent, "");
-	for (size_t i = 0; i < table->column_count; i++) {
-		put_safe(COLOUR_DIM, table->headings[i]);
-		if (i + 1 < table->column_count)
-			printf("%*s", (int)(table->widths[i] - strlen(table->headings[i]) + COLUMN_SPACE), "");
-	}
-	putchar('\n');
+	print_cells(table, table->headings);
 	for (size_t i = 0; i < table->row_count; i++) {
 		struct row *row = &table->rows[i];
 
 		printf("%*s", (int)(row->is_note ? indent + COLUMN_SPACE : indent), "");
 		if (row->is_note) {
 			put_safe(row->cells[0].colour, row->cells[0].text);
+			free(row->cells[0].text);
 			putchar('\n');
 		} else {
-			print_row(table, row);
+			print_cells(table, row->cells);
 		}
-		for (size_t j = 0; j < table->column_count; j++)
-			free(row->cells[j].text);
 	}
 	free(table->rows);
 	free(table);

@@ -34,7 +34,7 @@ void terminal_printf(enum colour colour, const char *format, ...) __attribute__(
 
 struct table;
 
-/* Headings end with NULL. */
+/* Headings end with NULL, and are made safe, too. */
 struct table *table_new(const char *const *headings);
 /* One cell after the other; a row is full when it has as many cells as there are headings. */
 void table_cell(struct table *table, enum colour colour, const char *format, ...) __attribute__((format(printf, 3, 4)));
