@@ -30,11 +30,14 @@ static uint32_t wanted_of_a(const struct relay *relay)
 	return (relay_transmit_reads(relay) ? EPOLLIN : 0u) | (relay->receive == RECEIVE_BLOCKED ? EPOLLOUT : 0u);
 }
 
+static bool transmit_writes(const struct relay *relay)
+{
+	return relay->transmit == TRANSMIT_BLOCKED || relay->transmit == TRANSMIT_CLOSING;
+}
+
 static uint32_t wanted_of_b(const struct relay *relay)
 {
-	bool writes = relay->transmit == TRANSMIT_BLOCKED || relay->transmit == TRANSMIT_CLOSING;
-
-	return (relay_receive_reads(relay) ? EPOLLIN : 0u) | (writes ? EPOLLOUT : 0u);
+	return (relay_receive_reads(relay) ? EPOLLIN : 0u) | (transmit_writes(relay) ? EPOLLOUT : 0u);
 }
 
 static int ask(struct relay *relay, struct loop_source *source, int fd, uint32_t wanted)
@@ -61,9 +64,10 @@ static void ask_for_events(struct relay *relay)
 }
 
 /*
- * Nothing was read from a socket that reported something. EPOLLERR and EPOLLHUP come unasked: an error ends the
- * connection, and EPOLLHUP alone says that FIN went both ways while bytes of the other side wait in the receive queue
- * or nothing is left to do: a socket of which nothing is wanted is set aside, or it would be reported for ever.
+ * Nothing was read from or written to a socket that reported something. EPOLLERR and EPOLLHUP come unasked: an error
+ * ends the connection, and EPOLLHUP alone says that FIN went both ways while bytes of the other side wait in the
+ * receive queue or nothing is left to do: a socket of which nothing is wanted is set aside, or it would be reported for
+ * ever.
  */
 static void hang_up(struct relay *relay, struct loop_source *source, uint32_t events)
 {
@@ -82,34 +86,39 @@ static void hang_up(struct relay *relay, struct loop_source *source, uint32_t ev
 	relay_fail_call(relay, "poll", on_backend, error ? error : ECONNRESET);
 }
 
+/*
+ * Where the socket is read or written, the call finds out what EPOLLERR and EPOLLHUP mean. Reading comes first: what
+ * the other side said before it hung up is passed on.
+ */
 static void on_a_event(struct loop_source *source, uint32_t events)
 {
 	struct relay *relay = container_of(source, struct relay, a);
+	bool used = false;
 
-	if (events & EPOLLOUT)
+	if ((events & ~(uint32_t)EPOLLOUT) && relay_transmit_reads(relay))
+		used = relay_transmit_read(relay);
+	if (!relay->ended && (events & EPOLLOUT) && relay->receive == RECEIVE_BLOCKED) {
 		relay_receive_writable(relay);
-	if (!relay->ended && (events & ~(uint32_t)EPOLLOUT)) {
-		bool read = (source->events & EPOLLIN) && relay_transmit_read(relay);
-
-		if (!read && !relay->ended)
-			hang_up(relay, source, events);
+		used = true;
 	}
+	if (!relay->ended && !used)
+		hang_up(relay, source, events);
 	ask_for_events(relay);
 }
 
 static void on_b_event(struct loop_source *source, uint32_t events)
 {
 	struct relay *relay = container_of(source, struct relay, b);
+	bool used = false;
 
-	/* Reading first: what the backend said before it hung up is passed on. */
-	if (events & ~(uint32_t)EPOLLOUT) {
-		bool read = (source->events & EPOLLIN) && relay_receive_read(relay);
-
-		if (!read && !relay->ended)
-			hang_up(relay, source, events);
-	}
-	if (!relay->ended && (events & EPOLLOUT))
+	if ((events & ~(uint32_t)EPOLLOUT) && relay_receive_reads(relay))
+		used = relay_receive_read(relay);
+	if (!relay->ended && (events & EPOLLOUT) && transmit_writes(relay)) {
 		relay_transmit_writable(relay);
+		used = true;
+	}
+	if (!relay->ended && !used)
+		hang_up(relay, source, events);
 	ask_for_events(relay);
 }
 
