@@ -152,17 +152,12 @@ static int write_bundle(struct der_list *list, struct shared_text **bundle)
 	return *bundle ? 0 : -ENOMEM;
 }
 
-int ca_bundle_parse(const char *text, size_t size, struct shared_text **bundle, char *error, size_t error_size)
+int ca_bundle_canonical(const char *text, size_t size, struct shared_text **bundle, char *error, size_t error_size)
 {
 	_cleanup_(der_list_free) struct der_list list = {0};
-	_cleanup_(free_bio) BIO *bio = NULL;
+	_cleanup_(free_bio) BIO *bio = BIO_new_mem_buf(text, (int)size);
 	int result;
 
-	if (size > CA_BUNDLE_MAX_BYTES) {
-		snprintf(error, error_size, "larger than %u MiB", CA_BUNDLE_MAX_BYTES >> 20);
-		return -EINVAL;
-	}
-	bio = BIO_new_mem_buf(text, (int)size);
 	if (!bio)
 		return -ENOMEM;
 	do
@@ -180,4 +175,13 @@ int ca_bundle_parse(const char *text, size_t size, struct shared_text **bundle, 
 		return -EINVAL;
 	}
 	return write_bundle(&list, bundle);
+}
+
+int ca_bundle_parse(const char *text, size_t size, struct shared_text **bundle, char *error, size_t error_size)
+{
+	if (size > CA_BUNDLE_MAX_BYTES) {
+		snprintf(error, error_size, "larger than %u MiB", CA_BUNDLE_MAX_BYTES >> 20);
+		return -EINVAL;
+	}
+	return ca_bundle_canonical(text, size, bundle, error, error_size);
 }

@@ -19,4 +19,7 @@
  */
 int ca_bundle_parse(const char *text, size_t size, struct shared_text **bundle, char *error, size_t error_size);
 
+/* The same without the limit of size, to make one bundle of several that are good. */
+int ca_bundle_canonical(const char *text, size_t size, struct shared_text **bundle, char *error, size_t error_size);
+
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "policy/decode_kinds.h"
+#include "policy/text.h"
 
 static int decode_reference(struct decoder *decoder, const struct path *where, const json_t *map, const char **group,
                             const char **kind, const char **name)
@@ -138,7 +139,8 @@ static int decode_options(struct decoder *decoder, const struct path *spec_path,
 	if (!options)
 		return -ENOMEM;
 	json_object_foreach ((json_t *)map, key, value) {
-		struct path here = path_key(&where, key);
+		char shown[PRINTABLE_MAX];
+		struct path here = path_key(&where, printable(key, shown));
 		struct option_value *option = &options[policy->option_count++];
 
 		option->key = arena_strdup(decoder->arena, key);

@@ -76,6 +76,13 @@ void text_add_sentence(struct text *text, const char *format, ...)
 	va_end(arguments);
 }
 
+void text_add(struct text *text, const char *sentence)
+{
+	if (text->length)
+		append(text, "; ", 2);
+	append(text, sentence, strlen(sentence));
+}
+
 bool text_is_empty(const struct text *text)
 {
 	return !text->length;

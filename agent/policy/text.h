@@ -21,6 +21,8 @@ struct text { /* all zero = empty */
 void text_append(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same with "; " before it unless the text is empty. */
 void text_add_sentence(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A whole other text, with "; " before it unless the text is empty. */
+void text_add(struct text *text, const char *sentence);
 bool text_is_empty(const struct text *text);
 /* Gives the string away (never NULL unless there was no memory) and empties the text. */
 char *text_take(struct text *text);
