@@ -37,7 +37,7 @@ static bool read_mount_line(char *line, char point[static PATH_MAX])
 		field = strsep(&rest, " ");
 	if (!field || strlen(field) >= PATH_MAX)
 		return false;
-	strcpy(point, field);
+	memcpy(point, field, strlen(field) + 1);
 	return true;
 }
 

@@ -162,7 +162,7 @@ int keys_derive_1_2(enum tls_cipher cipher, const uint8_t master[static 48], con
 
 int keys_attach_ulp(int fd)
 {
-	return setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) < 0 ? -errno : 0;
+	return setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) == -1 ? -errno : 0;
 }
 
 /* The kernel's structs differ in nothing but the sizes of their arrays, which must match the cipher. */
@@ -188,6 +188,7 @@ int keys_install(int fd, enum tls_direction direction, const struct traffic_keys
 	union kernel_crypto_info crypto = {0};
 	uint8_t sequence[8];
 	socklen_t length;
+	int option;
 	int r;
 
 	for (size_t i = 0; i < sizeof(sequence); i++)
@@ -216,8 +217,8 @@ int keys_install(int fd, enum tls_direction direction, const struct traffic_keys
 	default:
 		return -EINVAL;
 	}
-	r = setsockopt(fd, SOL_TLS, direction == TLS_DIRECTION_TRANSMIT ? TLS_TX : TLS_RX, &crypto, length) < 0 ? -errno
-	                                                                                                        : 0;
+	option = direction == TLS_DIRECTION_TRANSMIT ? TLS_TX : TLS_RX;
+	r = setsockopt(fd, SOL_TLS, option, &crypto, length) == -1 ? -errno : 0;
 	OPENSSL_cleanse(&crypto, sizeof(crypto));
 	return r;
 }

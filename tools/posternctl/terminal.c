@@ -86,10 +86,10 @@ char *terminal_safe(const char *text, size_t *columns)
 			written = length;
 			shown++;
 		} else if (length && character > 0x7f) {
-			written = (size_t)sprintf(end, "\\u{%x}", character);
+			written = (size_t)snprintf(end, ESCAPE_MAX + 1, "\\u{%x}", character);
 			shown += written;
 		} else {
-			written = (size_t)sprintf(end, "\\x%02x", (unsigned char)*text);
+			written = (size_t)snprintf(end, ESCAPE_MAX + 1, "\\x%02x", (unsigned char)*text);
 			shown += written;
 		}
 		text += length ? length : 1;

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# lib.sh: what the lint scripts share: counting of findings, and a last line
+# that says how many there were. Sourced with the repository as directory.
+set -euo pipefail
+
+findings=0
+
+# finding FILE:LINE:TEXT... each as a line of standard input; $1 says what is wrong with them.
+report() {
+	local why=$1 line
+	while IFS= read -r line; do
+		printf '%s\n    %s\n' "$line" "$why" >&2
+		findings=$((findings + 1))
+	done
+}
+
+conclude() {
+	local name=$1
+	if [ "$findings" -ne 0 ]; then
+		printf '%s: %d findings\n' "$name" "$findings" >&2
+		exit 1
+	fi
+	printf '%s: clean\n' "$name"
+}
