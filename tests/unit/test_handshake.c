@@ -296,12 +296,11 @@ static const struct negotiation negotiations[] = {
          .in_detail = "offered h2, nothing"},
         {"h2 offered, the server has http/1.1 only", .alpn = ALPN_H2, .server = {.alpn = "http/1.1"},
          .expected = REASON_ALPN_MISMATCH, .in_detail = "no_application_protocol"},
-        {
-                "http/1.1 offered, h2 selected",
-                .alpn = ALPN_HTTP_1_1,
-                .server = {.alpn = "h2", .alpn_anyway = true},
-                XX{"nothing offered", .alpn = ALPN_NONE, .server = {.alpn = "h2"}, .selected = ""},
-        };
+        /* OpenSSL 3.0.22 sees it first: "bad extension" */
+        {"http/1.1 offered, h2 selected", .alpn = ALPN_HTTP_1_1, .server = {.alpn = "h2", .alpn_anyway = true},
+         .expected = REASON_HANDSHAKE_FAILED, .or_else = REASON_ALPN_MISMATCH},
+        {"nothing offered", .alpn = ALPN_NONE, .server = {.alpn = "h2"}, .selected = ""},
+};
 
 static void check_negotiation(const struct negotiation *row, enum leaf leaf)
 {
