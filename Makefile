@@ -45,7 +45,8 @@ SKELETON  := $(O)/bpf/postern.skel.h
 LIBRARY   := $(O)/libpostern.a
 UNIT      := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
 UNIT_LIB  := $(patsubst %.c,$(O)/%.o,$(filter-out tests/unit/test_%,$(sort $(wildcard tests/unit/*.c))))
-E2E_BIN   := $(patsubst tests/e2e/%.c,$(O)/tests/e2e/%,$(sort $(wildcard tests/e2e/*.c)))
+E2E_BIN   := $(patsubst tests/e2e/%.c,$(O)/tests/e2e/%,$(sort $(wildcard tests/e2e/test_*.c)))
+E2E_LIB   := $(patsubst %.c,$(O)/%.o,$(filter-out tests/e2e/test_%,$(sort $(wildcard tests/e2e/*.c))))
 
 .PHONY: all help deps demo check check-unit check-e2e check-guest check-lint check-sanitize bench \
 	format format-check tidy clean tests
@@ -109,7 +110,7 @@ $(O)/tests/unit/%: $(O)/tests/unit/%.o $(UNIT_LIB) $(LIBRARY)
 # It runs the program.
 $(O)/tests/unit/test_posternctl: | $(O)/posternctl
 
-$(O)/tests/e2e/%: $(O)/tests/e2e/%.o $(LIBRARY)
+$(O)/tests/e2e/%: $(O)/tests/e2e/%.o $(E2E_LIB) $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(PKG_LIBS) -o $@
 
