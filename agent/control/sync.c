@@ -146,10 +146,10 @@ static void apply_shrinkage(struct loop_timer *timer)
 			set_key(agent, destination);
 	}
 	error = hooks_for_each_destination(agent->hooks, collect_unknown, &removal);
-	for (size_t i = 0; i < removal.count && !error; i++)
+	for (size_t i = 0; i < removal.count && (!error || error == -ENOENT); i++)
 		error = hooks_delete_destination(agent->hooks, &removal.keys[i]);
 	free(removal.keys);
-	if (error)
+	if (error && error != -ENOENT)
 		log_error("destination map not tidied", "error=\"%s\"", strerror(-error));
 }
 

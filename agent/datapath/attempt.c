@@ -193,7 +193,8 @@ void attempt_decide(struct attempt *attempt, uint64_t snapshot_as_of_ns)
 	snapshot_unref(attempt->snapshot);
 	attempt->snapshot = snapshot;
 	attempt->settings = NULL;
-	/* TLS and DENY are safe answers from any snapshot; that nothing covers the key must be known as of this connect. */
+	/* TLS and DENY are safe answers from any snapshot; that nothing covers the key must be known as of this
+	 * connect. */
 	if (held && snapshot_as_of_ns < attempt->begun_ns &&
 	    (!destination || destination->verdict == POSTERN_VERDICT_PLAIN)) {
 		ask_control_thread(attempt);

@@ -23,11 +23,33 @@
 
 /* ---- lane slots ---- */
 
+#define RECLAIM_INTERVAL_NS 1000000000ull
+
+/* All slots are out: those whose CLOSED record was lost (a full ring) come back, by the kernel's own word about G. */
+static void reclaim_slots(struct worker *worker)
+{
+	uint64_t now = monotonic_ns();
+
+	if (now - worker->slots_reclaimed_ns < RECLAIM_INTERVAL_NS)
+		return;
+	worker->slots_reclaimed_ns = now;
+	for (uint32_t slot = 0; slot < POSTERN_MAX_LANE_SLOTS; slot++) {
+		struct lane_slot_state *state = &worker->slot_states[slot];
+
+		if (!state->awaits_close || hooks_lane_has_gateway(worker->options.hooks, state->gateway_cookie))
+			continue;
+		state->awaits_close = false;
+		lane_slot_give_back(worker, slot);
+	}
+}
+
 uint32_t lane_slot_take(struct worker *worker)
 {
 	struct postern_lane_slot *slots = hooks_lane_slots(worker->options.hooks);
 	uint32_t slot;
 
+	if (worker->free_slot_count == 0)
+		reclaim_slots(worker);
 	if (worker->free_slot_count == 0)
 		return POSTERN_NO_LANE_SLOT;
 	slot = worker->free_slots[--worker->free_slot_count];
@@ -65,7 +87,10 @@ static void lane_leave(struct connection *connection)
 	if (connection->lane_slot == POSTERN_NO_LANE_SLOT)
 		return;
 	hooks_lane_leave_agent(worker->options.hooks, connection->gateway_cookie);
-	worker->slot_states[connection->lane_slot] = (struct lane_slot_state){.awaits_close = !connection->lane_closed};
+	worker->slot_states[connection->lane_slot] = (struct lane_slot_state){
+	        .awaits_close = !connection->lane_closed,
+	        .gateway_cookie = connection->gateway_cookie,
+	};
 	if (connection->lane_closed)
 		lane_slot_give_back(worker, connection->lane_slot);
 	connection->lane_slot = POSTERN_NO_LANE_SLOT;

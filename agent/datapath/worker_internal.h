@@ -126,6 +126,7 @@ struct inbox_message {
 struct lane_slot_state {
 	struct connection *connection;
 	bool awaits_close;
+	uint64_t gateway_cookie;
 };
 
 struct worker {
@@ -146,6 +147,7 @@ struct worker {
 	uint32_t *free_slots; /* lane slots that this worker owns and nobody uses */
 	size_t free_slot_count;
 	struct lane_slot_state *slot_states; /* by slot */
+	uint64_t slots_reclaimed_ns;         /* when lost CLOSED records were last looked for */
 
 	pthread_mutex_t inbox_lock;
 	pthread_cond_t inbox_done;
