@@ -170,7 +170,10 @@ ssize_t tls_session_read(struct tls_session *session, void *buffer, size_t size)
 	session->last_message = NO_HANDSHAKE_MESSAGE;
 	ERR_clear_error();
 	r = SSL_read_ex(session->ssl, buffer, size, &n);
-	/* OpenSSL may read on after an answer that it could not send (TLS 1.2 no_renegotiation). */
+	/* OpenSSL answers a KeyUpdate with its next write, which the kernel does in its stead, under the old key. */
+	if (session->transmit_armed && SSL_get_key_update_type(session->ssl) != SSL_KEY_UPDATE_NONE)
+		session_fail(session, REASON_KEY_UPDATE, "the peer asked for a KeyUpdate after TLS_TX");
+	/* It may read on after an answer that it could not send (TLS 1.2 no_renegotiation). */
 	if (session->sink_hit) {
 		session_fail_by_openssl(session);
 		return -ECONNRESET;

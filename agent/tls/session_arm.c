@@ -50,7 +50,8 @@ int tls_session_arm_transmit(struct tls_session *session)
 	int r;
 
 	/* A record that OpenSSL has sealed since would make the sequence number wrong, and a nonce be used twice. */
-	if (!session->handshake_done || session->failed || session->transmit_armed || session->written)
+	if (!session->handshake_done || session->failed || session->transmit_armed || session->written ||
+	    SSL_get_key_update_type(session->ssl) != SSL_KEY_UPDATE_NONE)
 		return -EINVAL;
 	if (session->info.cipher == TLS_CIPHER_OTHER)
 		return -ENOENT;

@@ -107,6 +107,17 @@ static enum postern_reason reason_in_handshake(int code)
 	}
 }
 
+/* libssl's own word, if it has one: below it there may be a provider's "cipher operation failed". */
+static unsigned long take_error(void)
+{
+	unsigned long first = ERR_get_error();
+	unsigned long error = first;
+
+	while (error != 0 && ERR_GET_LIB(error) != ERR_LIB_SSL)
+		error = ERR_get_error();
+	return error != 0 ? error : first;
+}
+
 static void fail_by_error_queue(struct tls_session *session, unsigned long error)
 {
 	const char *text = ERR_reason_error_string(error);
@@ -128,17 +139,12 @@ static void fail_by_error_queue(struct tls_session *session, unsigned long error
 
 static void fail_by_sink(struct tls_session *session)
 {
-	if (session->last_message == SSL3_MT_KEY_UPDATE)
-		session_fail(session, REASON_KEY_UPDATE,
-		             "the peer asked for a KeyUpdate before its read key was in the kernel");
-	else
-		session_fail(session, REASON_RENEGOTIATION, "handshake message %u wants an answer",
-		             session->last_message);
+	session_fail(session, REASON_RENEGOTIATION, "handshake message %u wants an answer", session->last_message);
 }
 
 void session_fail_by_openssl(struct tls_session *session)
 {
-	unsigned long error = ERR_peek_error();
+	unsigned long error = take_error();
 
 	/* What was seen first-hand goes before what OpenSSL made of it. */
 	if (session->verified.reason != REASON_NONE)
