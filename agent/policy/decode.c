@@ -128,24 +128,26 @@ static int note_unknown_kind(struct decoded *decoded, const struct subject *subj
 	char kind[PRINTABLE_MAX], group[PRINTABLE_MAX], shown[PRINTABLE_MAX];
 	char *name = NULL;
 
-	decoded->unknown_count++;
-	if (decoded->unknown_kind_count >= MAX_UNKNOWN_KINDS)
-		return 0;
 	snprintf(group, sizeof(group), "%.*s", (int)subject->group_length, subject->group);
 	if (asprintf(&name, "%s%s%s", printable(subject->kind, kind), *group ? "." : "", printable(group, shown)) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < decoded->unknown_kind_count; i++) {
-		if (!strcmp(decoded->unknown_kinds[i], name)) {
+		if (!strcmp(decoded->unknown_kinds[i].name, name)) {
+			decoded->unknown_kinds[i].count++;
 			free(name);
 			return 0;
 		}
 	}
+	if (decoded->unknown_kind_count >= MAX_UNKNOWN_KINDS) {
+		free(name);
+		return 0;
+	}
 	if (vector_reserve(&decoded->unknown_kinds, decoded->unknown_kind_count, &decoded->unknown_kind_capacity,
-	                   sizeof(name)) < 0) {
+	                   sizeof(*decoded->unknown_kinds)) < 0) {
 		free(name);
 		return -ENOMEM;
 	}
-	decoded->unknown_kinds[decoded->unknown_kind_count++] = name;
+	decoded->unknown_kinds[decoded->unknown_kind_count++] = (struct unknown_kind){.name = name, .count = 1};
 	return 0;
 }
 
@@ -407,7 +409,7 @@ void decoded_free(struct decoded *decoded)
 	}
 	free(decoded->problems);
 	for (size_t i = 0; i < decoded->unknown_kind_count; i++)
-		free(decoded->unknown_kinds[i]);
+		free(decoded->unknown_kinds[i].name);
 	free(decoded->unknown_kinds);
 	*decoded = (struct decoded){0};
 }

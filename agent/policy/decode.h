@@ -18,6 +18,11 @@ struct problem {
 	char *message; /* "spec.ports[0].port: must be ..." */
 };
 
+struct unknown_kind {
+	char *name; /* "Deployment.apps" */
+	size_t count;
+};
+
 struct decoded {
 	struct object **objects; /* one reference each */
 	size_t object_count, object_capacity;
@@ -29,9 +34,8 @@ struct decoded {
 	size_t visible_count, visible_capacity;
 	struct problem *problems;
 	size_t problem_count, problem_capacity;
-	char **unknown_kinds; /* "Deployment.apps", each once */
+	struct unknown_kind *unknown_kinds; /* each once; at most 100 are told apart */
 	size_t unknown_kind_count, unknown_kind_capacity;
-	size_t unknown_count; /* documents of unknown kinds */
 };
 
 /*

@@ -46,6 +46,14 @@ void object_store_clear(struct object_store *store)
 	}
 }
 
+void object_store_swap(struct object_store *left, struct object_store *right)
+{
+	struct object_store content = *left;
+
+	*left = *right;
+	*right = content;
+}
+
 void object_store_free(struct object_store *store)
 {
 	if (!store)

@@ -25,6 +25,8 @@ struct quarantined {
 struct object_store *object_store_new(void);
 void object_store_free(struct object_store *store); /* NULL-safe */
 void object_store_clear(struct object_store *store);
+/* Each gets the other's content. */
+void object_store_swap(struct object_store *left, struct object_store *right);
 
 /*
  * Takes a reference. An object of the same kind, namespace and name is replaced. Cheapest in ascending order. 0 or

@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "source/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/timerfd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "policy/vector.h"
+#include "source/assemble.h"
+
+#define REMOVAL_DELAY_NS 100000000ull
+
+/*
+ * IN_CREATE is for symlinks and hard links; a new regular file is open for writing at that time, and its IN_CLOSE_WRITE
+ * follows.
+ */
+#define DIRECTORY_EVENTS                                                                                               \
+	(IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF |           \
+	 IN_MOVE_SELF | IN_ONLYDIR)
+#define TARGET_EVENTS (IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
+
+struct files_source {
+	char *path;
+	int directory_fd; /* the directory itself: what stands at path may be another one later */
+	int inotify_fd;
+	int timer_fd;                 /* the next removal */
+	int epoll_fd;                 /* the two above as one */
+	struct manifest_file **files; /* by name */
+	size_t file_count, file_capacity;
+	struct object_store *store;
+	struct findings findings;
+	const char *directory_problem; /* NULL: it is as it should be */
+	bool changed;                  /* since the store was assembled last */
+};
+
+static void close_directory(DIR **directory)
+{
+	if (*directory)
+		closedir(*directory);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t length = strlen(name), suffix_length = strlen(suffix);
+
+	return length > suffix_length && !strcmp(name + length - suffix_length, suffix);
+}
+
+static bool is_manifest_name(const char *name)
+{
+	return name[0] != '.' && (has_suffix(name, ".yaml") || has_suffix(name, ".yml") || has_suffix(name, ".json"));
+}
+
+/* The index of the file, or where it belongs. */
+static size_t find_file(const struct files_source *source, const char *name, bool *found)
+{
+	size_t low = 0, high = source->file_count;
+
+	*found = false;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = strcmp(source->files[middle]->name, name);
+
+		if (!order) {
+			*found = true;
+			return middle;
+		}
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static int see_file(struct files_source *source, const char *name)
+{
+	struct manifest_file *file;
+	bool found;
+	size_t index = find_file(source, name, &found);
+
+	if (!found) {
+		if (vector_reserve(&source->files, source->file_count, &source->file_capacity,
+		                   sizeof(struct manifest_file *)) < 0)
+			return -ENOMEM;
+		file = manifest_file_new(name);
+		if (!file)
+			return -ENOMEM;
+		memmove(source->files + index + 1, source->files + index,
+		        (source->file_count - index) * sizeof(struct manifest_file *));
+		source->files[index] = file;
+		source->file_count++;
+	}
+	source->files[index]->seen = true;
+	return 0;
+}
+
+/* 0, or -errno: what was not seen may still be there. */
+static int list_directory(struct files_source *source)
+{
+	int fd = openat(source->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(close_directory) DIR *directory = fd == -1 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (!directory) {
+		int error = errno;
+
+		if (fd != -1)
+			close(fd);
+		return -error;
+	}
+	for (size_t i = 0; i < source->file_count; i++)
+		source->files[i]->seen = false;
+	for (;;) {
+		errno = 0;
+		entry = readdir(directory);
+		if (!entry)
+			return -errno;
+		if (!is_manifest_name(entry->d_name) || entry->d_type == DT_DIR)
+			continue;
+		if (see_file(source, entry->d_name) < 0)
+			return -ENOMEM;
+	}
+}
+
+static const char *check_directory(const struct files_source *source)
+{
+	struct stat ours, at_path;
+
+	if (fstat(source->directory_fd, &ours) == -1 || !ours.st_nlink)
+		return "the directory was removed: its last state is kept until postern is started again";
+	if (stat(source->path, &at_path) == -1)
+		return "the directory is not at its place any more: its last state is kept";
+	if (ours.st_dev != at_path.st_dev || ours.st_ino != at_path.st_ino)
+		return "the directory was replaced by another: its last state is kept until postern is started again";
+	return NULL;
+}
+
+static bool is_symlink(const struct files_source *source, const char *name)
+{
+	struct stat status;
+
+	return fstatat(source->directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(status.st_mode);
+}
+
+static void unwatch_target(struct files_source *source, struct manifest_file *file)
+{
+	int watch = file->target_watch;
+
+	if (watch == -1)
+		return;
+	file->target_watch = -1;
+	for (size_t i = 0; i < source->file_count; i++) /* two links to one file share its watch */
+		if (source->files[i]->target_watch == watch)
+			return;
+	inotify_rm_watch(source->inotify_fd, watch);
+}
+
+/* A symlink's target lies outside: its changes are no events of the directory. A failure means later notice only. */
+static void watch_target(struct files_source *source, struct manifest_file *file)
+{
+	_cleanup_free_ char *path = NULL;
+	int watch = -1;
+
+	if (is_symlink(source, file->name)) {
+		if (asprintf(&path, "%s/%s", source->path, file->name) < 0) {
+			path = NULL;
+			return;
+		}
+		watch = inotify_add_watch(source->inotify_fd, path, TARGET_EVENTS);
+	}
+	if (watch == file->target_watch)
+		return;
+	unwatch_target(source, file);
+	file->target_watch = watch;
+}
+
+static void arm_timer(struct files_source *source, uint64_t due_ns)
+{
+	struct itimerspec setting = {
+	        .it_value = {.tv_sec = (time_t)(due_ns / 1000000000), .tv_nsec = (long)(due_ns % 1000000000)}};
+
+	timerfd_settime(source->timer_fd, TFD_TIMER_ABSTIME, &setting, NULL);
+}
+
+static void remove_file(struct files_source *source, size_t index)
+{
+	unwatch_target(source, source->files[index]);
+	manifest_file_free(source->files[index]);
+	source->file_count--;
+	memmove(source->files + index, source->files + index + 1,
+	        (source->file_count - index) * sizeof(struct manifest_file *));
+}
+
+/* True if a file is gone for good. Those that are not yet so are waited for. */
+static bool remove_missing(struct files_source *source)
+{
+	uint64_t now = now_ns(), due = 0;
+	bool changed = false;
+
+	for (size_t i = source->file_count; i-- > 0;) {
+		struct manifest_file *file = source->files[i];
+
+		if (file->seen) {
+			file->missing_since_ns = 0;
+			continue;
+		}
+		if (!file->missing_since_ns)
+			file->missing_since_ns = now;
+		if (now - file->missing_since_ns >= REMOVAL_DELAY_NS) {
+			changed |= file->in_force || file->broken;
+			remove_file(source, i);
+			continue;
+		}
+		if (!due || file->missing_since_ns + REMOVAL_DELAY_NS < due)
+			due = file->missing_since_ns + REMOVAL_DELAY_NS;
+	}
+	if (due)
+		arm_timer(source, due);
+	return changed;
+}
+
+static bool update_files(struct files_source *source, bool force)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < source->file_count; i++) {
+		struct manifest_file *file = source->files[i];
+		int result;
+
+		if (!file->seen)
+			continue;
+		watch_target(source, file); /* before reading: what changes afterwards is an event */
+		result = manifest_file_update(file, source->directory_fd, force);
+		if (result < 0)
+			log_error("manifest not read", "file=%s error=\"%s\"", file->shown, strerror(-result));
+		changed |= result > 0;
+	}
+	return changed;
+}
+
+static bool knows_error(const struct findings *findings, const struct source_error *error)
+{
+	for (size_t i = 0; i < findings->error_count; i++)
+		if (!strcmp(findings->errors[i].object, error->object) &&
+		    !strcmp(findings->errors[i].message, error->message))
+			return true;
+	return false;
+}
+
+static void log_errors(const struct findings *findings, const struct findings *before, const char *event)
+{
+	char object[512], message[1024];
+
+	for (size_t i = 0; i < findings->error_count; i++)
+		if (!knows_error(before, &findings->errors[i]))
+			log_warning(event, "object=%s error=%s",
+			            log_quote(findings->errors[i].object, object, sizeof(object)),
+			            log_quote(findings->errors[i].message, message, sizeof(message)));
+}
+
+static void replace_findings(struct files_source *source, struct findings *findings)
+{
+	log_errors(findings, &source->findings, "manifest refused");
+	log_errors(&source->findings, findings, "manifest error gone");
+	findings_free(&source->findings);
+	source->findings = *findings;
+	*findings = (struct findings){0};
+}
+
+/* Without memory everything stays as it was, and the next scan tries again. */
+static int assemble(struct files_source *source)
+{
+	_cleanup_(findings_free) struct findings findings = {0};
+	struct object_store *store = object_store_new();
+	int result = store ? 0 : -ENOMEM;
+
+	if (result == 0 && source->directory_problem)
+		result = findings_add_error(&findings, source->path, source->directory_problem);
+	if (result == 0)
+		result = assemble_store(source->files, source->file_count, store, &findings);
+	if (result == 0) {
+		object_store_swap(source->store, store);
+		replace_findings(source, &findings);
+	} else {
+		log_error("manifests not applied", "error=\"%s\"", strerror(-result));
+	}
+	object_store_free(store);
+	return result;
+}
+
+static bool clear(bool *flag)
+{
+	bool was_set = *flag;
+
+	*flag = false;
+	return was_set;
+}
+
+/* True if the store changed. */
+static bool scan(struct files_source *source, bool force)
+{
+	const char *problem = check_directory(source);
+	bool problem_changed;
+	int result;
+
+	if (!problem) {
+		result = list_directory(source);
+		problem = result < 0 ? strerror(-result) : check_directory(source);
+	}
+	problem_changed = problem != source->directory_problem;
+	source->directory_problem = problem;
+	if (!problem) {
+		source->changed |= update_files(source, force);
+		source->changed |= remove_missing(source);
+	}
+	if ((!source->changed && !problem_changed) || assemble(source) < 0)
+		return false;
+	return clear(&source->changed);
+}
+
+/* True if there was anything. An overflow of the queue is one more reason to look at everything. */
+static bool drain_inotify(int fd)
+{
+	char buffer[16384] __attribute__((aligned(__alignof__(struct inotify_event))));
+	bool any = false;
+
+	for (;;) {
+		ssize_t got = read(fd, buffer, sizeof(buffer));
+
+		if (got == -1 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return any;
+		any = true;
+	}
+}
+
+static bool drain_timer(int fd)
+{
+	uint64_t expirations;
+
+	return read(fd, &expirations, sizeof(expirations)) == (ssize_t)sizeof(expirations);
+}
+
+bool files_source_refresh(struct files_source *source)
+{
+	bool events = drain_inotify(source->inotify_fd);
+
+	events |= drain_timer(source->timer_fd);
+	return events && scan(source, false);
+}
+
+bool files_source_reload(struct files_source *source)
+{
+	drain_inotify(source->inotify_fd);
+	drain_timer(source->timer_fd);
+	return scan(source, true);
+}
+
+static int add_to_epoll(int epoll_fd, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == -1 ? -errno : 0;
+}
+
+static int open_watches(struct files_source *source)
+{
+	int result;
+
+	source->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (source->inotify_fd == -1)
+		return -errno;
+	if (inotify_add_watch(source->inotify_fd, source->path, DIRECTORY_EVENTS) == -1)
+		return -errno;
+	source->directory_fd = open(source->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (source->directory_fd == -1)
+		return -errno;
+	source->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (source->timer_fd == -1)
+		return -errno;
+	source->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (source->epoll_fd == -1)
+		return -errno;
+	result = add_to_epoll(source->epoll_fd, source->inotify_fd);
+	return result < 0 ? result : add_to_epoll(source->epoll_fd, source->timer_fd);
+}
+
+static int open_source(struct files_source *source, const char *directory)
+{
+	int result;
+
+	source->path = strdup(directory);
+	source->store = object_store_new();
+	if (!source->path || !source->store)
+		return -ENOMEM;
+	result = open_watches(source);
+	if (result < 0)
+		return result;
+	result = list_directory(source);
+	if (result < 0)
+		return result;
+	update_files(source, true);
+	return assemble(source);
+}
+
+int files_source_open(const char *directory, struct files_source **result)
+{
+	struct files_source *source = calloc(1, sizeof(*source));
+	int error;
+
+	if (!source)
+		return -ENOMEM;
+	source->directory_fd = source->inotify_fd = source->timer_fd = source->epoll_fd = -1;
+	error = open_source(source, directory);
+	if (error)
+		files_source_close(source);
+	else
+		*result = source;
+	return error;
+}
+
+void files_source_close(struct files_source *source)
+{
+	if (!source)
+		return;
+	for (size_t i = 0; i < source->file_count; i++)
+		manifest_file_free(source->files[i]);
+	free(source->files);
+	object_store_free(source->store);
+	findings_free(&source->findings);
+	cleanup_close(&source->epoll_fd);
+	cleanup_close(&source->timer_fd);
+	cleanup_close(&source->inotify_fd);
+	cleanup_close(&source->directory_fd);
+	free(source->path);
+	free(source);
+}
+
+int files_source_fd(const struct files_source *source)
+{
+	return source->epoll_fd;
+}
+
+const struct object_store *files_source_store(const struct files_source *source)
+{
+	return source->store;
+}
+
+size_t files_source_error_count(const struct files_source *source)
+{
+	return source->findings.error_count;
+}
+
+const struct source_error *files_source_error_at(const struct files_source *source, size_t index)
+{
+	return &source->findings.errors[index];
+}
+
+size_t files_source_note_count(const struct files_source *source)
+{
+	return source->findings.note_count;
+}
+
+const char *files_source_note_at(const struct files_source *source, size_t index)
+{
+	return source->findings.notes[index];
+}
