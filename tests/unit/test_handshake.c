@@ -18,6 +18,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/cleanup.h"
+#include "tls/session_private.h"
 #include "tls_client.h"
 
 #define DAY 86400L
@@ -370,6 +371,67 @@ static void client_certificate_wanted_1_3(void **state)
 	far_end_free(far_end);
 }
 
+/*
+ * There is no session cache yet; but whoever gives OpenSSL a session must not be able to skip verification: OpenSSL
+ * itself only remembers the verdict of the first connection, here made under another policy.
+ */
+static void resumed_sessions_are_verified_again(void **state)
+{
+	(void)state;
+	static const struct {
+		struct subject_alt_name *names;
+		size_t name_count;
+		enum postern_reason expected;
+	} table[] = {
+	        {NULL, 0, REASON_NONE},
+	        {wants_elsewhere, ARRAY_SIZE(wants_elsewhere), REASON_IDENTITY_MISMATCH},
+	};
+
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+		const struct far_end_options options = {.leaf = pki.leaf[LEAF_GOOD], .max_version = version};
+		struct tls_settings settings = client_settings(pki.root_pem);
+		struct tls_client client;
+		struct tls_session_info info;
+		char buffer[10];
+		int pair[2];
+
+		far_end_sockets(pair, false);
+		struct far_end *far_end = far_end_new(&options, pair[1]);
+		client_start(&client, &settings, pair[0]);
+		assert_int_equal(client_handshake(&client, far_end), TLS_STEP_DONE);
+		assert_int_equal(tls_session_read(client.session, buffer, sizeof(buffer)), -EAGAIN);
+		SSL_SESSION *session = SSL_get1_session(client.session->ssl);
+		assert_true(SSL_SESSION_is_resumable(session));
+		client_end(&client);
+		far_end_free(far_end);
+
+		for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+			SSL_SESSION *copy = SSL_SESSION_dup(session);
+			enum tls_step step;
+
+			settings.subject_alt_names = table[i].names;
+			settings.subject_alt_name_count = table[i].name_count;
+			far_end_sockets(pair, false);
+			far_end = far_end_new(&options, pair[1]);
+			client_start(&client, &settings, pair[0]);
+			assert_int_equal(SSL_set_session(client.session->ssl, copy), 1);
+			SSL_SESSION_free(copy);
+			step = client_handshake(&client, far_end);
+			assert_int_equal(SSL_session_reused(client.session->ssl), 1);
+			assert_int_equal(step, table[i].expected == REASON_NONE ? TLS_STEP_DONE : TLS_STEP_FAILED);
+			assert_int_equal(tls_session_reason(client.session), table[i].expected);
+			tls_session_info(client.session, &info);
+			if (step == TLS_STEP_DONE) {
+				assert_true(info.resumed);
+				assert_string_equal(info.peer_identity, "Backend.Example");
+			}
+			client_end(&client);
+			far_end_free(far_end);
+		}
+		SSL_SESSION_free(session);
+	}
+}
+
 /* Bytes that are no handshake at all, sent in answer to the ClientHello. */
 static const struct {
 	const char *name;
@@ -575,6 +637,7 @@ int main(void)
 	        cmocka_unit_test(certificates),
 	        cmocka_unit_test(negotiation),
 	        cmocka_unit_test(client_certificate_wanted_1_3),
+	        cmocka_unit_test(resumed_sessions_are_verified_again),
 	        cmocka_unit_test(not_a_tls_server),
 	        cmocka_unit_test(reset_in_the_handshake),
 	        cmocka_unit_test(truncated_anywhere),

@@ -113,6 +113,9 @@ static SSL_CTX *new_ssl_ctx(const struct far_end_options *options)
 		assert_int_equal(SSL_CTX_set1_groups_list(ctx, options->groups), 1);
 	if (options->alpn)
 		SSL_CTX_set_alpn_select_cb(ctx, select_alpn, (void *)options);
+	/* The same for all far ends: a ticket of one is good at another, as with replicas of a backend. */
+	static unsigned char ticket_keys[80];
+	assert_int_equal(SSL_CTX_set_tlsext_ticket_keys(ctx, ticket_keys, sizeof(ticket_keys)), 1);
 	if (options->no_tickets) {
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 		SSL_CTX_set_num_tickets(ctx, 0);
