@@ -211,6 +211,7 @@ static int run_rows(struct fixture *fixture, const struct row *rows, size_t coun
 		fixture->row_failed = fixture->row_skipped = false;
 		printf("[ RUN      ] %s\n", rows[i].name);
 		fflush(stdout);
+		forget_records(fixture);
 		rows[i].run(fixture);
 		if (fixture->row_failed) {
 			failures++;

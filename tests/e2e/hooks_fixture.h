@@ -102,6 +102,7 @@ long long await_counter(struct fixture *fixture, enum postern_counter counter, l
 void fixture_open_rings(struct fixture *fixture);
 void fixture_close_rings(struct fixture *fixture); /* and forget all records */
 
+void forget_records(struct fixture *fixture); /* all that came until now; done before each row */
 void read_records(struct fixture *fixture, int milliseconds);
 /* Record number `nth` (0 = first) of that type and G's port. NULL: it did not come. */
 const struct postern_connect_record *await_record(struct fixture *fixture, enum postern_record_type type, uint16_t port,

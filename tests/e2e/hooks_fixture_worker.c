@@ -68,6 +68,13 @@ void fixture_close_rings(struct fixture *fixture)
 	fixture->connect_count = fixture->syn_count = 0;
 }
 
+void forget_records(struct fixture *fixture)
+{
+	if (fixture->ring)
+		ring_buffer__consume(fixture->ring);
+	fixture->connect_count = fixture->syn_count = 0;
+}
+
 void read_records(struct fixture *fixture, int milliseconds)
 {
 	ring_buffer__poll(fixture->ring, milliseconds);
