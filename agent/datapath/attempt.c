@@ -80,6 +80,7 @@ static struct attempt *attempt_new(struct worker *worker, const struct worker_ga
 	attempt->timer.on_expire = on_limit;
 	attempt->b_source.on_event = on_b_event;
 	attempt->b_fd = -1;
+	attempt->policy = SNAPSHOT_NO_POLICY;
 	attempt->lane_slot = POSTERN_NO_LANE_SLOT;
 	bucket = bucket_of(worker, gateway->gateway->id, &header->tuple);
 	attempt->bucket_next = *bucket;
@@ -101,7 +102,7 @@ void attempt_free(struct attempt *attempt)
 	dial_cancel(attempt);
 	if (attempt->lane_slot != POSTERN_NO_LANE_SLOT) {
 		hooks_lane_withdraw(worker->options.hooks, attempt->connect.socket.cookie);
-		lane_slot_give_back(worker, attempt->lane_slot);
+		lane_slot_abandon(attempt);
 	}
 	snapshot_unref(attempt->snapshot);
 	statistic_subtract(&worker->statistics.attempts_live, 1);
@@ -115,59 +116,54 @@ static void enter(struct attempt *attempt, enum attempt_state state, uint64_t li
 		attempt_refuse(attempt, REASON_NO_MEMORY, "no timer");
 }
 
-/* "namespace/name" of the policy that decides, for the operator. */
-static const char *policy_name(const struct attempt *attempt, char text[static 256])
+/* Settings may be shared by several policies that say the same: the destination knows which one is its own. */
+const char *attempt_policy_name(const struct attempt *attempt, char *name, size_t size)
 {
-	text[0] = '\0';
-	if (attempt->settings)
-		snprintf(text, 256, "%s/%s", attempt->settings->policy_namespace, attempt->settings->policy_name);
-	return text;
+	name[0] = '\0';
+	if (attempt->snapshot && attempt->policy < snapshot_policy_count(attempt->snapshot)) {
+		const struct policy_status *policy = snapshot_policy_at(attempt->snapshot, attempt->policy);
+
+		snprintf(name, size, "%s/%s", policy->namespace_, policy->name);
+	}
+	return name;
 }
 
-static void report(struct attempt *attempt, enum postern_reason reason, const char *policy, const char *detail)
+static void report(struct attempt *attempt, enum postern_reason reason, const char *detail)
 {
+	char policy[256];
+
 	worker_report(attempt->worker, attempt->gateway, attempt->connect.header.tuple.local_port,
-	              &attempt->connect.socket.destination, policy, reason, detail);
+	              &attempt->connect.socket.destination, attempt_policy_name(attempt, policy, sizeof(policy)),
+	              reason, detail);
 }
 
-static void refuse_with_policy(struct attempt *attempt, enum postern_reason reason, const char *policy,
-                               const char *detail)
+void attempt_refuse(struct attempt *attempt, enum postern_reason reason, const char *detail)
 {
 	if (attempt->state == ATTEMPT_REFUSED)
 		return;
 	attempt->reason = reason;
 	attempt->unreachable = reason == REASON_BACKEND_UNREACHABLE || reason == REASON_BACKEND_SILENT;
 	attempt->state = ATTEMPT_REFUSED;
-	report(attempt, reason, policy, detail);
+	report(attempt, reason, detail);
 	dial_cancel(attempt);
 	if (attempt->syn_known)
 		release_refusal(attempt);
 	enter(attempt, ATTEMPT_REFUSED, REFUSED_LIMIT_NS);
 }
 
-void attempt_refuse(struct attempt *attempt, enum postern_reason reason, const char *detail)
-{
-	char policy[256];
-
-	refuse_with_policy(attempt, reason, policy_name(attempt, policy), detail);
-}
-
 /* ---- the verdict ---- */
 
-/* The snapshot denies the key: say whose fault it is. */
-static void refuse_denied(struct attempt *attempt, const struct snapshot *snapshot,
-                          const struct destination *destination)
+/* The snapshot denies the key: say whose fault it is, in the words of the policy's own condition. */
+static void refuse_denied(struct attempt *attempt, const struct destination *destination)
 {
-	char policy[256] = "";
 	const char *detail = "";
 
-	if (destination->policy != SNAPSHOT_NO_POLICY && destination->policy < snapshot_policy_count(snapshot)) {
-		const struct policy_status *status = snapshot_policy_at(snapshot, destination->policy);
+	if (destination->policy < snapshot_policy_count(attempt->snapshot)) {
+		const struct policy_status *status = snapshot_policy_at(attempt->snapshot, destination->policy);
 
-		snprintf(policy, sizeof(policy), "%s/%s", status->namespace_, status->name);
 		detail = status->accepted.status ? status->resolved_refs.message : status->accepted.message;
 	}
-	refuse_with_policy(attempt, destination->reason, policy, detail);
+	attempt_refuse(attempt, destination->reason, detail);
 }
 
 static void ask_control_thread(struct attempt *attempt)
@@ -193,6 +189,7 @@ void attempt_decide(struct attempt *attempt, uint64_t snapshot_as_of_ns)
 	snapshot_unref(attempt->snapshot);
 	attempt->snapshot = snapshot;
 	attempt->settings = NULL;
+	attempt->policy = destination ? destination->policy : SNAPSHOT_NO_POLICY;
 	/* TLS and DENY are safe answers from any snapshot; that nothing covers the key must be known as of this
 	 * connect. */
 	if (held && snapshot_as_of_ns < attempt->begun_ns &&
@@ -201,7 +198,7 @@ void attempt_decide(struct attempt *attempt, uint64_t snapshot_as_of_ns)
 		return;
 	}
 	if (destination && destination->verdict == POSTERN_VERDICT_DENY) {
-		refuse_denied(attempt, snapshot, destination);
+		refuse_denied(attempt, destination);
 		return;
 	}
 	if (destination && destination->verdict == POSTERN_VERDICT_TLS) {
@@ -340,7 +337,6 @@ void attempt_on_gone(struct worker *worker, const struct postern_connect_record 
 {
 	struct worker_gateway *gateway = worker_find_gateway(worker, record->socket.gateway_id);
 	struct attempt *attempt = gateway ? attempt_find(worker, gateway, &record->header.tuple) : NULL;
-	char policy[256];
 	char detail[64];
 
 	if (!attempt)
@@ -348,7 +344,7 @@ void attempt_on_gone(struct worker *worker, const struct postern_connect_record 
 	if (attempt->state != ATTEMPT_REFUSED) {
 		snprintf(detail, sizeof(detail), "the gateway gave up after %llu ms",
 		         (unsigned long long)((monotonic_ns() - attempt->begun_ns) / 1000000));
-		report(attempt, reason_of_giving_up(attempt->state), policy_name(attempt, policy), detail);
+		report(attempt, reason_of_giving_up(attempt->state), detail);
 	}
 	attempt_free(attempt);
 }
@@ -398,13 +394,10 @@ static void on_limit(struct loop_timer *timer)
 	case ATTEMPT_READY:
 		attempt_refuse(attempt, REASON_GATEWAY_GAVE_UP, "no SYN came");
 		break;
-	case ATTEMPT_RELEASED: {
-		char policy[256];
-
-		report(attempt, REASON_NEVER_ACCEPTED, policy_name(attempt, policy), "");
+	case ATTEMPT_RELEASED:
+		report(attempt, REASON_NEVER_ACCEPTED, "");
 		attempt_free(attempt);
 		break;
-	}
 	case ATTEMPT_ORPHAN:
 	case ATTEMPT_REFUSED:
 		attempt_free(attempt);

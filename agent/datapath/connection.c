@@ -62,6 +62,20 @@ void lane_slot_give_back(struct worker *worker, uint32_t slot)
 	worker->free_slots[worker->free_slot_count++] = slot;
 }
 
+void lane_slot_abandon(struct attempt *attempt)
+{
+	struct worker *worker = attempt->worker;
+
+	if (attempt->state == ATTEMPT_RELEASED)
+		worker->slot_states[attempt->lane_slot] = (struct lane_slot_state){
+		        .awaits_close = true,
+		        .gateway_cookie = attempt->connect.socket.cookie,
+		};
+	else
+		lane_slot_give_back(worker, attempt->lane_slot);
+	attempt->lane_slot = POSTERN_NO_LANE_SLOT;
+}
+
 void lane_slot_closed(struct worker *worker, const struct postern_connect_record *record)
 {
 	uint32_t slot = record->socket.lane_slot;
@@ -151,7 +165,7 @@ static struct connection *connection_new(struct attempt *attempt)
 {
 	struct worker *worker = attempt->worker;
 	struct connection *connection = calloc(1, sizeof(*connection));
-	const struct tls_settings *settings = attempt->settings;
+	char policy[256];
 
 	if (!connection)
 		return NULL;
@@ -164,14 +178,8 @@ static struct connection *connection_new(struct attempt *attempt)
 	connection->lane_slot = POSTERN_NO_LANE_SLOT;
 	connection->b_port = local_port(attempt->b_fd);
 	connection->begun_ns = monotonic_ns();
-	if (settings) {
-		if (asprintf(&connection->policy, "%s/%s", settings->policy_namespace, settings->policy_name) == -1)
-			connection->policy = NULL;
-		connection->sni = strdup(settings->hostname);
-	} else {
-		connection->policy = strdup("");
-		connection->sni = strdup("");
-	}
+	connection->policy = strdup(attempt_policy_name(attempt, policy, sizeof(policy)));
+	connection->sni = strdup(attempt->settings ? attempt->settings->hostname : "");
 	if (!connection->policy || !connection->sni) {
 		free(connection->policy);
 		free(connection->sni);

@@ -27,6 +27,7 @@ enum operation {
 	OPERATION_CONNECT,
 	OPERATION_CONNECTED,
 	OPERATION_SEND,
+	OPERATION_QUEUED,
 	OPERATION_CLOSE,
 };
 
@@ -119,6 +120,18 @@ static int do_send(int g, const struct command *command)
 	return (int)sent;
 }
 
+static int do_queued(int g, const struct command *command)
+{
+	struct pollfd wait = {.fd = g, .events = POLLIN};
+	int queued = 0;
+
+	if (poll(&wait, 1, (int)command->first) != 1)
+		return -ETIMEDOUT;
+	if (ioctl(g, FIONREAD, &queued) == -1)
+		return -errno;
+	return queued;
+}
+
 static int obey(int *g, const struct command *command)
 {
 	switch (command->operation) {
@@ -128,6 +141,8 @@ static int obey(int *g, const struct command *command)
 		return do_connected(*g, command);
 	case OPERATION_SEND:
 		return do_send(*g, command);
+	case OPERATION_QUEUED:
+		return do_queued(*g, command);
 	case OPERATION_CLOSE:
 		if (*g >= 0)
 			close(*g);
@@ -189,6 +204,11 @@ int proof_child_connected(struct proof_child *child, unsigned int wait_ms)
 int proof_child_send(struct proof_child *child, uint32_t first, uint32_t size)
 {
 	return tell(child, OPERATION_SEND, first, size);
+}
+
+int proof_child_queued(struct proof_child *child, unsigned int wait_ms)
+{
+	return tell(child, OPERATION_QUEUED, wait_ms, 0);
 }
 
 int proof_child_close(struct proof_child *child)

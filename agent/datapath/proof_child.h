@@ -26,6 +26,7 @@ void proof_child_stop(struct proof_child *child);
 int proof_child_connect(struct proof_child *child, uint32_t address, uint16_t port); /* G anew, non-blocking */
 int proof_child_connected(struct proof_child *child, unsigned int wait_ms);          /* -EINPROGRESS: not yet */
 int proof_child_send(struct proof_child *child, uint32_t first, uint32_t size);      /* bytes of the pattern */
+int proof_child_queued(struct proof_child *child, unsigned int wait_ms); /* bytes to read, as FIONREAD has it */
 int proof_child_close(struct proof_child *child);
 
 /* Byte number `position` of the pattern that proof_child_send() sends: no period that a lost message could hide in. */

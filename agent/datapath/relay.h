@@ -33,7 +33,7 @@ const char *relay_mode_name(enum relay_mode mode);
 
 struct relay_timeouts {
 	uint64_t ticket_window_ns; /* 1 s: TLS_RX is armed at the latest */
-	uint64_t half_closed_ns;   /* 30 s: TLS 1.2 defers close_notify this long after G's FIN */
+	uint64_t half_closed_ns;   /* 30 s: TLS 1.2 defers close_notify until B was silent so long after G's FIN */
 	uint64_t idle_ns;          /* 0 = none */
 	uint64_t stall_ns;         /* 0 = none: bytes are waiting and none moved */
 };

@@ -136,17 +136,7 @@ static void end_if_both_ended(struct relay *relay)
 
 static void transmit_ended(struct relay *relay)
 {
-	struct relay_worker *worker = relay->worker;
-
 	relay->transmit = TRANSMIT_ENDED;
-	if (relay->receive != RECEIVE_ENDED && relay->to_backend.mode != RELAY_PLAIN &&
-	    relay->version == TLS_VERSION_1_2 && worker->timeouts.half_closed_ns) {
-		/* RFC 5246 7.2.1: the peer must answer with its own close_notify. It gets the same time again. */
-		if (loop_timer_set(worker->loop, &relay->half_closed_timer, worker->timeouts.half_closed_ns)) {
-			relay_fail(relay, REASON_NO_MEMORY, "no timer");
-			return;
-		}
-	}
 	end_if_both_ended(relay);
 }
 
@@ -241,19 +231,14 @@ void relay_close_backend(struct relay *relay)
 void relay_half_closed_expired(struct relay *relay)
 {
 	struct relay_worker *worker = relay->worker;
+	uint64_t limit = worker->timeouts.half_closed_ns;
 	uint64_t quiet = monotonic_ns() - relay->to_gateway.moved_ns;
 
-	/* A response that still flows is let flow: close_notify would cut it. */
-	if (quiet < worker->timeouts.half_closed_ns || relay->receive == RECEIVE_BLOCKED) {
-		uint64_t left = quiet < worker->timeouts.half_closed_ns ? worker->timeouts.half_closed_ns - quiet
-		                                                        : worker->timeouts.half_closed_ns;
-
-		if (loop_timer_set(worker->loop, &relay->half_closed_timer, left))
+	/* A response that still flows, or waits for a slow gateway, is let flow: close_notify would cut it. */
+	if (quiet < limit || relay->receive == RECEIVE_BLOCKED) {
+		if (loop_timer_set(worker->loop, &relay->half_closed_timer, quiet < limit ? limit - quiet : limit))
 			relay_fail(relay, REASON_NO_MEMORY, "no timer");
 		return;
 	}
-	if (relay->transmit == TRANSMIT_DEFERRED)
-		relay->transmit = TRANSMIT_CLOSING;
-	else
-		relay_fail(relay, REASON_STALLED, "the backend did not answer close_notify");
+	relay->transmit = TRANSMIT_CLOSING;
 }

@@ -150,6 +150,7 @@ void relay_gateway_ended(struct relay *relay);
 void relay_backend_ended(struct relay *relay);
 /* TRANSMIT_CLOSING and B has room: close_notify and FIN. */
 void relay_close_backend(struct relay *relay);
+/* TRANSMIT_DEFERRED has lasted for half_closed_ns: close_notify now, unless the response still flows. */
 void relay_half_closed_expired(struct relay *relay);
 
 #endif

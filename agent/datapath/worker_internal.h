@@ -66,6 +66,7 @@ struct attempt {
 	enum postern_verdict verdict;        /* TLS or PLAIN, once decided */
 	struct snapshot *snapshot;           /* a reference, from the decision on */
 	const struct tls_settings *settings; /* inside the snapshot; NULL for PLAIN */
+	uint32_t policy; /* index into the snapshot of the policy that decided, or SNAPSHOT_NO_POLICY */
 	struct loop_source b_source;
 	int b_fd;
 	struct tls_session *session;
@@ -193,6 +194,8 @@ void attempt_refuse(struct attempt *attempt, enum postern_reason reason, const c
 void attempt_ready(struct attempt *attempt);
 /* Close what the attempt still owns, take it out of the table, free it at the end of the round. */
 void attempt_free(struct attempt *attempt);
+/* "namespace/name" of the policy that decided, "" if none did. Returns the buffer. */
+const char *attempt_policy_name(const struct attempt *attempt, char *name, size_t size);
 struct attempt *attempt_find(struct worker *worker, const struct worker_gateway *gateway,
                              const struct postern_tuple *tuple);
 /* Every attempt, or those of one gateway. The callback may free the attempt it is given. */
@@ -220,6 +223,8 @@ int connection_list(struct worker *worker, struct connection_view **views, size_
 /* Lane slots. */
 uint32_t lane_slot_take(struct worker *worker);
 void lane_slot_give_back(struct worker *worker, uint32_t slot);
+/* The attempt ends with a slot offered: once G may have joined, the slot must wait for G's CLOSE. */
+void lane_slot_abandon(struct attempt *attempt);
 /* G's socket reached CLOSE: the slot in the record is free once the connection is, too. */
 void lane_slot_closed(struct worker *worker, const struct postern_connect_record *record);
 
