@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,6 +37,8 @@ void far_end_sockets(int pair[2], bool tcp)
 	assert_true(pair[1] >= 0);
 	assert_int_equal(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
 	close(listener);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(setsockopt(pair[i], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
 }
 
 static int select_alpn(SSL *ssl, const unsigned char **selected, unsigned char *length, const unsigned char *offered,
