@@ -254,36 +254,81 @@ struct invocation {
 	const char *file; /* --config */
 };
 
-static int flag_error(const char *argument, const char *reason, char *error, size_t error_size)
+struct command_line {
+	int argc;
+	const char *const *argv;
+	int next;
+	char *error;
+	size_t error_size;
+};
+
+static int flag_error(const struct command_line *line, const char *argument, const char *reason)
 {
 	char shown[128];
 
-	(void)snprintf(error, error_size, "command line: %s: %s", log_quote(argument, shown, sizeof(shown)), reason);
+	(void)snprintf(line->error, line->error_size, "command line: %s: %s", log_quote(argument, shown, sizeof(shown)),
+	               reason);
 	return -EINVAL;
+}
+
+static bool is_one_of(const char *argument, const char *short_form, const char *long_form)
+{
+	return strcmp(argument, short_form) == 0 || strcmp(argument, long_form) == 0;
+}
+
+/* "--name VALUE" or "--name=VALUE", whose name is of this length. NULL: there is none. */
+static const char *take_value(struct command_line *line, const char *argument, size_t length)
+{
+	if (argument[2 + length] == '=')
+		return argument + 2 + length + 1;
+	return line->next < line->argc ? line->argv[line->next++] : NULL;
+}
+
+/* One flag with a value: --config, or a setting. */
+static int read_flag(struct command_line *line, const char *argument, struct invocation *invocation,
+                     struct config *config)
+{
+	size_t length = strcspn(argument + 2, "=");
+	bool is_config = length == strlen("config") && strncmp(argument + 2, "config", length) == 0;
+	const struct setting *setting = find_flag(argument + 2, length);
+	char reason[VALUE_ERROR_MAX];
+	const char *value;
+	int result;
+
+	if (!setting && !is_config)
+		return flag_error(line, argument, "unknown flag; see --help");
+	value = take_value(line, argument, length);
+	if (!value)
+		return flag_error(line, argument, "needs a value");
+	if (is_config) {
+		if (value[0] == '\0')
+			return flag_error(line, argument, "needs the name of a file");
+		invocation->file = value;
+		return 0;
+	}
+	if (!config)
+		return 0;
+	result = setting_set_text(setting, config, value, reason, sizeof(reason));
+	if (result == -EINVAL)
+		(void)snprintf(line->error, line->error_size, "command line: --%s: %s", setting->flag, reason);
+	return result;
 }
 
 /*
  * Reads the command line. With config NULL only the invocation is taken, since the file must be read before the flags
  * that override it.
  */
-static int read_flags(int argc, const char *const argv[], struct invocation *invocation, struct config *config,
-                      char *error, size_t error_size)
+static int read_flags(struct command_line *line, struct invocation *invocation, struct config *config)
 {
-	for (int i = 1; i < argc; i++) {
-		const char *argument = argv[i];
-		const char *name = argument + 2;
-		const struct setting *setting;
-		const char *value;
-		char reason[VALUE_ERROR_MAX];
-		size_t length;
-		bool is_config;
+	for (line->next = 1; line->next < line->argc;) {
+		const char *argument = line->argv[line->next++];
 		int result;
 
-		if (strcmp(argument, "-h") == 0 || strcmp(argument, "--help") == 0) {
+		if (is_one_of(argument, "-h", "--help")) {
 			invocation->action = CONFIG_HELP;
 			return 0;
 		}
-		if (strcmp(argument, "-V") == 0 || strcmp(argument, "--version") == 0) {
+		if (is_one_of(argument, "-V", "--version")) {
 			invocation->action = CONFIG_VERSION;
 			return 0;
 		}
@@ -292,29 +337,8 @@ static int read_flags(int argc, const char *const argv[], struct invocation *inv
 			continue;
 		}
 		if (strncmp(argument, "--", 2) != 0)
-			return flag_error(argument, "is no flag; see --help", error, error_size);
-		length = strcspn(name, "=");
-		is_config = length == strlen("config") && strncmp(name, "config", length) == 0;
-		setting = find_flag(name, length);
-		if (!setting && !is_config)
-			return flag_error(argument, "unknown flag; see --help", error, error_size);
-		if (name[length] == '=')
-			value = name + length + 1;
-		else if (i + 1 < argc)
-			value = argv[++i];
-		else
-			return flag_error(argument, "needs a value", error, error_size);
-		if (is_config) {
-			if (value[0] == '\0')
-				return flag_error(argument, "needs the name of a file", error, error_size);
-			invocation->file = value;
-			continue;
-		}
-		if (!config)
-			continue;
-		result = setting_set_text(setting, config, value, reason, sizeof(reason));
-		if (result == -EINVAL)
-			(void)snprintf(error, error_size, "command line: --%s: %s", setting->flag, reason);
+			return flag_error(line, argument, "is no flag; see --help");
+		result = read_flag(line, argument, invocation, config);
 		if (result)
 			return result;
 	}
@@ -348,18 +372,19 @@ static int check_together(const struct config *config, char *error, size_t error
 
 static int parse(int argc, const char *const argv[], struct config *config, char *error, size_t error_size)
 {
+	struct command_line line = {.argc = argc, .argv = argv, .error = error, .error_size = error_size};
 	struct invocation invocation = {.action = CONFIG_RUN};
 	int result = set_defaults(config, error, error_size);
 
 	if (result)
 		return result;
-	result = read_flags(argc, argv, &invocation, NULL, error, error_size);
+	result = read_flags(&line, &invocation, NULL);
 	if (result || invocation.action == CONFIG_HELP || invocation.action == CONFIG_VERSION)
 		return result ? result : (int)invocation.action;
 	result = setting_read_file(config, invocation.file ? invocation.file : CONFIG_DEFAULT_FILE,
 	                           invocation.file != NULL, error, error_size);
 	if (!result)
-		result = read_flags(argc, argv, &invocation, config, error, error_size);
+		result = read_flags(&line, &invocation, config);
 	if (!result)
 		result = check_together(config, error, error_size);
 	return result ? result : (int)invocation.action;

@@ -226,11 +226,15 @@ int value_add_gateway(struct config_gateways *list, const char *name, const char
 	int result;
 
 	*field = "name";
-	result = name ? value_gateway_name(name, error, size) : bad(error, size, "is required");
+	if (!name)
+		return bad(error, size, "is required");
+	result = value_gateway_name(name, error, size);
 	if (result)
 		return result;
 	*field = "cgroup";
-	result = cgroup ? value_path(cgroup, VALUE_PATH_ABSOLUTE, false, error, size) : bad(error, size, "is required");
+	if (!cgroup)
+		return bad(error, size, "is required");
+	result = value_path(cgroup, VALUE_PATH_ABSOLUTE, false, error, size);
 	if (result)
 		return result;
 	*field = "netns";

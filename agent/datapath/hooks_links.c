@@ -225,7 +225,7 @@ int hooks_attach_gateway(struct hooks *hooks, const char *name, const char *cgro
 	const struct postern_gateway_id value = {.id = gateway_id};
 	struct hooks_gateway *gateway = find_or_add_gateway(hooks, name);
 	char directory[PATH_MAX];
-	uint64_t cgroup;
+	uint64_t cgroup = 0;
 	int error;
 
 	if (!gateway)
@@ -339,7 +339,7 @@ int hooks_attach_witness(struct hooks *hooks, const char *cgroup_path)
 {
 	const struct attachment attachment = {hooks->skeleton->progs.witness, BPF_CGROUP_INET_EGRESS};
 	char pin[PATH_MAX];
-	uint64_t cgroup;
+	uint64_t cgroup = 0;
 	int error;
 
 	_cleanup_close_ int cgroup_fd = open_cgroup(cgroup_path, &cgroup);

@@ -146,7 +146,7 @@ int hooks_for_each_destination(struct hooks *hooks,
 {
 	int fd = MAP_FD(hooks, destination_map);
 	_cleanup_free_ void *keys = NULL;
-	size_t count;
+	size_t count = 0;
 	int error = collect_keys(fd, sizeof(struct postern_destination_key), &keys, &count);
 
 	if (error)
@@ -221,7 +221,7 @@ int hooks_detach_listeners(struct hooks *hooks, uint32_t gateway_id)
 {
 	int fd = MAP_FD(hooks, listener_map);
 	_cleanup_free_ void *keys = NULL;
-	size_t count;
+	size_t count = 0;
 	int error = collect_keys(fd, sizeof(uint64_t), &keys, &count);
 
 	for (size_t i = 0; !error && i < count; i++) {
@@ -320,7 +320,7 @@ int hooks_for_each_helper_error(struct hooks *hooks,
 {
 	int fd = MAP_FD(hooks, helper_errors);
 	_cleanup_free_ void *keys = NULL;
-	size_t count;
+	size_t count = 0;
 	int error = collect_keys(fd, sizeof(struct postern_helper_error), &keys, &count);
 
 	if (error)
@@ -341,7 +341,7 @@ int hooks_for_each_would(struct hooks *hooks,
 {
 	int fd = MAP_FD(hooks, would_map);
 	_cleanup_free_ void *keys = NULL;
-	size_t count;
+	size_t count = 0;
 	int error = collect_keys(fd, sizeof(struct postern_would_key), &keys, &count);
 
 	if (error)

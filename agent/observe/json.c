@@ -16,7 +16,7 @@ json_t *json_text(const char *text)
 	_cleanup_free_ char *clean = NULL;
 	char *end;
 
-	if (value)
+	if (value || !text)
 		return value;
 	/* Not UTF-8 (or out of memory: then the second try fails, too). Every byte that is not ASCII is replaced. */
 	clean = malloc(strlen(text) * strlen(replacement) + 1);
@@ -57,7 +57,9 @@ json_t *json_time(const struct timespec *time)
 
 json_t *json_seconds(uint64_t ns)
 {
-	return json_real((double)(ns / 1000000) / 1000.0);
+	const uint64_t milliseconds = ns / 1000000;
+
+	return json_real((double)milliseconds / 1000.0);
 }
 
 json_t *json_errno(uint32_t error)

@@ -316,6 +316,7 @@ static int cover_slice(struct compilation *compilation, const struct service_use
                        const struct service_attachments *attached, const struct slice_use *slice,
                        uint32_t first_coverage)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): find_slices() gives places in the list only */
 	const struct endpoint_slice *endpoint_slice = &slice->slice->endpoint_slice;
 	int result = 0;
 

@@ -58,45 +58,50 @@ static int take_value(const char *name, int argc, char **argv, int *index, const
 	return -1;
 }
 
+static bool is_one_of(const char *argument, const char *short_form, const char *long_form)
+{
+	return strcmp(argument, short_form) == 0 || strcmp(argument, long_form) == 0;
+}
+
+/* --force, --json, --run-dir, --bpffs. EXIT_FINE, or EXIT_USAGE after a message. */
+static int take_option(int argc, char **argv, int *index, struct options *options)
+{
+	int taken;
+
+	if (is_one_of(argv[*index], "-j", "--json")) {
+		options->json = true;
+		return EXIT_FINE;
+	}
+	if (strcmp(argv[*index], "--force") == 0) {
+		options->force = true;
+		return EXIT_FINE;
+	}
+	taken = take_value("--run-dir", argc, argv, index, &options->run_dir);
+	if (taken == 0)
+		taken = take_value("--bpffs", argc, argv, index, &options->bpffs);
+	if (taken == 0)
+		fprintf(stderr, "posternctl: no such option; see posternctl help\n");
+	return taken == 1 ? EXIT_FINE : EXIT_USAGE;
+}
+
 /* Options may stand before and after the command. */
 static int parse(int argc, char **argv, struct options *options, const struct command **command)
 {
 	for (int i = 1; i < argc; i++) {
-		const char *argument = argv[i];
-		int taken;
-
-		if (strcmp(argument, "--json") == 0 || strcmp(argument, "-j") == 0) {
-			options->json = true;
-			continue;
-		}
-		if (strcmp(argument, "--force") == 0) {
-			options->force = true;
-			continue;
-		}
-		if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
-			*command = find_command("help");
+		if (is_one_of(argv[i], "-h", "--help") || is_one_of(argv[i], "-V", "--version")) {
+			*command = find_command(is_one_of(argv[i], "-h", "--help") ? "help" : "version");
 			return EXIT_FINE;
 		}
-		if (strcmp(argument, "--version") == 0 || strcmp(argument, "-V") == 0) {
-			*command = find_command("version");
-			return EXIT_FINE;
-		}
-		taken = take_value("--run-dir", argc, argv, &i, &options->run_dir);
-		if (taken == 0)
-			taken = take_value("--bpffs", argc, argv, &i, &options->bpffs);
-		if (taken == -1)
-			return EXIT_USAGE;
-		if (taken == 1)
+		if (argv[i][0] == '-') {
+			if (take_option(argc, argv, &i, options) != EXIT_FINE)
+				return EXIT_USAGE;
 			continue;
-		if (argument[0] == '-') {
-			fprintf(stderr, "posternctl: no such option; see posternctl help\n");
-			return EXIT_USAGE;
 		}
 		if (*command) {
 			fprintf(stderr, "posternctl: one command at a time; see posternctl help\n");
 			return EXIT_USAGE;
 		}
-		*command = find_command(argument);
+		*command = find_command(argv[i]);
 		if (!*command)
 			return EXIT_USAGE;
 	}
