@@ -202,7 +202,11 @@ static bool judge(struct compilation *compilation, struct claim_group *group, st
 	} else if (judgement.covered) {
 		set_deny(destination, judgement.covered->reason, judgement.covered->policy);
 	} else if (judgement.refusal) {
-		set_deny(destination, judgement.refusal->reason, judgement.refusal->policy);
+		/* The port itself may be sound, and its endpoint in quarantine. */
+		set_deny(destination,
+		         judgement.refusal->verdict == POSTERN_VERDICT_DENY ? judgement.refusal->reason
+		                                                            : REASON_POLICY_INVALID,
+		         judgement.refusal->policy);
 	}
 	return in_force;
 }
