@@ -84,6 +84,7 @@ struct agent {
 	struct loop_timer enrol_timer;
 	struct loop_timer audit_timer;
 	bool announced; /* "agent ready" was logged */
+	bool notified;  /* systemd was told that the hooks are on */
 
 	struct worker **workers;
 	unsigned int worker_count;

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/service_manager.h"
 #include "control/agent.h"
 #include "datapath/hooks.h"
 
@@ -98,6 +99,22 @@ static bool all_ready(const struct agent *agent)
 	return true;
 }
 
+/*
+ * After the first round every cgroup that exists has its hooks, so a gateway may start. Not at "ready": that waits for
+ * gateways which may be ordered after this service.
+ */
+static void notify_service_manager(struct agent *agent)
+{
+	int error;
+
+	if (agent->notified)
+		return;
+	agent->notified = true;
+	error = service_manager_notify("READY=1");
+	if (error < 0)
+		log_warning("service manager not told", "error=\"%s\"", strerror(-error));
+}
+
 static void on_enrol(struct loop_timer *timer)
 {
 	struct agent *agent = container_of(timer, struct agent, enrol_timer);
@@ -106,6 +123,7 @@ static void on_enrol(struct loop_timer *timer)
 
 	for (size_t i = 0; i < agent->enrolment_count; i++)
 		advance(agent, &agent->enrolments[i]);
+	notify_service_manager(agent);
 	ready = agent_ready(agent, reason, sizeof(reason));
 	if (ready && !agent->announced) {
 		agent->announced = true;

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * service_manager.h: tells systemd (sd_notify(3), Type=notify) that the agent is up, so that gateways ordered after it
+ * start when the hooks are on. Speaks the protocol itself: one datagram. Any thread.
+ */
+#ifndef POSTERN_BASE_SERVICE_MANAGER_H
+#define POSTERN_BASE_SERVICE_MANAGER_H
+
+/* state is e.g. "READY=1". 1 = told, 0 = nobody asked ($NOTIFY_SOCKET is not set), negative errno. */
+int service_manager_notify(const char *state);
+
+#endif
