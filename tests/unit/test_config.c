@@ -527,6 +527,25 @@ static void help_is_whole(void **state)
 	}
 }
 
+/* What is shipped as an example is right: from the repository, where the suite runs. */
+static void shipped_example(void **state)
+{
+	const char *const argv[] = {"posternd", "--config", "deploy/postern.yaml"};
+	struct config config;
+	char error[CONFIG_ERROR_MAX];
+
+	(void)state;
+	if (access(argv[2], F_OK) == -1) {
+		print_message("[  SKIP    ] %s is not below the working directory\n", argv[2]);
+		skip();
+	}
+	if (config_parse(3, argv, &config, error, sizeof(error)) != CONFIG_RUN)
+		fail_msg("%s", error);
+	assert_string_equal(config.gateways.at[0].cgroup, "/system.slice/nginx.service");
+	assert_int_equal(config.cluster_cidrs.count, 2);
+	config_free(&config);
+}
+
 static int make_file(void **state)
 {
 	(void)state;
@@ -555,6 +574,7 @@ int main(void)
 	        cmocka_unit_test(absurd_sizes),
 	        cmocka_unit_test(durations),
 	        cmocka_unit_test(help_is_whole),
+	        cmocka_unit_test(shipped_example),
 	};
 
 	return cmocka_run_group_tests(tests, make_file, remove_file);
