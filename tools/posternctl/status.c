@@ -12,13 +12,35 @@
 #include "print.h"
 #include "terminal.h"
 
-static bool gateways_are_ready(const json_t *document)
+const json_t *kernel_gateway(const json_t *kernel, const char *name)
 {
 	size_t index;
 	json_t *gateway;
 
+	json_array_foreach (json_object_get(kernel, "gateways"), index, gateway) {
+		if (strcmp(text_of(gateway, "name"), name) == 0)
+			return gateway;
+	}
+	return NULL;
+}
+
+bool hooks_are_whole(const json_t *hooks)
+{
+	return truth_of(hooks, "intercepts") && truth_of(hooks, "guarded") &&
+	       number_of(hooks, "attached") == number_of(hooks, "hooks");
+}
+
+/* Ready by the agent's word and by the kernel's. The kernel is not asked where nothing is pinned: a wrong --bpffs. */
+static bool gateways_are_ready(const json_t *document)
+{
+	const json_t *kernel = json_object_get(document, "kernel");
+	size_t index;
+	json_t *gateway;
+
 	json_array_foreach (json_object_get(document, "gateways"), index, gateway) {
-		if (strcmp(text_of(gateway, "state"), "ready") != 0)
+		const json_t *hooks = kernel_gateway(kernel, text_of(gateway, "name"));
+
+		if (strcmp(text_of(gateway, "state"), "ready") != 0 || (hooks && !hooks_are_whole(hooks)))
 			return false;
 	}
 	return true;

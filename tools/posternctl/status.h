@@ -4,8 +4,13 @@
 #define POSTERNCTL_STATUS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct options;
+
+/* What the kernel says of a gateway: a row of kernel_truth()'s gateways, NULL if it has no hooks. */
+const json_t *kernel_gateway(const json_t *kernel, const char *name);
+bool hooks_are_whole(const json_t *hooks);
 
 void print_status_page(const json_t *document);
 void print_dead_page(const json_t *document, const struct options *options);

@@ -43,18 +43,6 @@ static void print_agent(const json_t *document)
 	       number_of(workers, "handshakes_resumed"));
 }
 
-static const json_t *kernel_gateway(const json_t *document, const char *name)
-{
-	size_t index;
-	json_t *gateway;
-
-	json_array_foreach (json_object_get(json_object_get(document, "kernel"), "gateways"), index, gateway) {
-		if (strcmp(text_of(gateway, "name"), name) == 0)
-			return gateway;
-	}
-	return NULL;
-}
-
 static void print_gateways(const json_t *document)
 {
 	static const char *const headings[] = {"GATEWAY", "MODE", "STATE", "PORTS", "CGROUP", "NETNS", NULL};
@@ -71,7 +59,7 @@ static void print_gateways(const json_t *document)
 	table = table_new(headings);
 	json_array_foreach (gateways, index, gateway) {
 		bool ready = strcmp(text_of(gateway, "state"), "ready") == 0;
-		const json_t *kernel = kernel_gateway(document, text_of(gateway, "name"));
+		const json_t *kernel = kernel_gateway(json_object_get(document, "kernel"), text_of(gateway, "name"));
 
 		table_cell(table, COLOUR_BOLD, "%s", text_of(gateway, "name"));
 		table_cell(table, COLOUR_NONE, "%s", text_of(gateway, "mode"));
@@ -81,7 +69,7 @@ static void print_gateways(const json_t *document)
 		table_cell(table, COLOUR_NONE, "%s", text_of(gateway, "netns"));
 		if (text_of(gateway, "reason")[0])
 			table_note(table, COLOUR_WARN, "%s", text_of(gateway, "reason"));
-		if (kernel && number_of(kernel, "attached") != number_of(kernel, "hooks"))
+		if (kernel && !hooks_are_whole(kernel))
 			table_note(table, COLOUR_BAD, "the kernel says: %lld of %lld hooks are attached",
 			           number_of(kernel, "attached"), number_of(kernel, "hooks"));
 	}
@@ -120,8 +108,8 @@ static void print_policies(const json_t *document)
 		table_cell(table, COLOUR_NONE, "%lld", number_of(policy, "destinations"));
 		if (text_of(accepted, "message")[0])
 			table_note(table, COLOUR_NONE, "%s", text_of(accepted, "message"));
-		if (text_of(references, "message")[0] &&
-		    strcmp(text_of(references, "message"), text_of(accepted, "message")) != 0)
+		/* When it is true it only says that there is nothing to say. */
+		if (!truth_of(references, "status") && text_of(references, "message")[0])
 			table_note(table, COLOUR_NONE, "%s", text_of(references, "message"));
 	}
 	table_print(table, INDENT);
