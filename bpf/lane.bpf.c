@@ -77,7 +77,8 @@ int lane_join(struct bpf_sock_ops *ctx)
 
 /*
  * All that G sent and the agent did not read yet, wherever it lies. What TCP took is counted by the kernel itself
- * (write_seq), so that a send which TCP took in part, or one that was under way when G joined, is counted right.
+ * (write_seq), so that a send which TCP took in part is counted right, one that was under way when G joined, too, and
+ * the one after a partial send, for which the kernel uses the last verdict again and does not ask this program.
  */
 static __always_inline __u32 bytes_in_flight(const struct tcp_sock *tcp, const struct postern_gateway_socket *storage,
                                              const struct postern_lane_slot *slot)
