@@ -150,6 +150,7 @@ tidy: $(SKELETON)
 check-lint: format-check tidy
 	@tests/lint/layers
 	@tests/lint/rules
+	@tests/lint/self-test
 
 clean:
 	rm -rf $(O)

@@ -5,7 +5,8 @@ set -euo pipefail
 
 findings=0
 
-# finding FILE:LINE:TEXT... each as a line of standard input; $1 says what is wrong with them.
+# report WHY: each line of standard input (FILE:LINE:TEXT) is a finding. Never the
+# end of a pipe: that is a subshell, and its count would be lost.
 report() {
 	local why=$1 line
 	while IFS= read -r line; do
