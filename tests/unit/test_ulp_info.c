@@ -224,8 +224,9 @@ static void lists_real_sockets(void **state)
 	_cleanup_close_ int client = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
 	_cleanup_close_ int server = -1;
 	_cleanup_close_ int netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ struct ulp_info *list = NULL;
-	struct gateway gateway = {.state = GATEWAY_READY, .netns_fd = netns};
+	struct gateway gateway = {.state = GATEWAY_READY, .netns_fd = netns, .agent_netns_fd = own};
 	struct postern_destination_key remote;
 	const struct ulp_info *seen;
 	socklen_t length = sizeof(address);
