@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The kernel's word about B: answers built by hand, hostile ones, and one real dump of MPTCP sockets on loopback. */
+/* The kernel's word about B: answers built by hand, hostile ones, and real dumps of sockets on loopback. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/inet_diag.h>
@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "datapath/gateway.h"
 #include "datapath/ulp_info.h"
+#include "tls/keys.h"
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
@@ -213,46 +214,101 @@ static void finds_by_port_and_remote(void **state)
 	assert_null(ulp_info_find(NULL, 0, 1, &list[0].remote));
 }
 
-/*
- * The whole way through the kernel, with the one ULP that every kernel of ours has: the subflows of an MPTCP connection
- * are TCP sockets with ULP "mptcp". (TLS is looked at where the kernel has it: tests/guest.)
- */
-static void lists_real_sockets(void **state)
+struct connection {
+	int client;
+	int server;
+	uint16_t client_port;
+	struct postern_destination_key remote; /* as the client sees it */
+};
+
+/* A TCP or MPTCP connection on loopback. False: no such protocol here. */
+static bool connect_loopback(int protocol, struct connection *connection)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	_cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
-	_cleanup_close_ int client = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
-	_cleanup_close_ int server = -1;
+	_cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, protocol);
+	socklen_t length = sizeof(address);
+
+	if (listener == -1)
+		return false;
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	connection->client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, protocol);
+	assert_int_equal(connect(connection->client, (struct sockaddr *)&address, sizeof(address)), 0);
+	connection->server = accept(listener, NULL, NULL);
+	assert_true(connection->server >= 0);
+	connection->remote = key_of("127.0.0.1", ntohs(address.sin_port));
+	assert_int_equal(getsockname(connection->client, (struct sockaddr *)&address, &length), 0);
+	connection->client_port = ntohs(address.sin_port);
+	return true;
+}
+
+/* What the kernel says of the client's socket, through a gateway whose namespace is this one. */
+static void assert_kernel_says(const struct connection *connection, const char *text)
+{
 	_cleanup_close_ int netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	_cleanup_close_ int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ struct ulp_info *list = NULL;
 	struct gateway gateway = {.state = GATEWAY_READY, .netns_fd = netns, .agent_netns_fd = own};
-	struct postern_destination_key remote;
 	const struct ulp_info *seen;
-	socklen_t length = sizeof(address);
 	size_t count = 0;
-
-	(void)state;
-	if (listener == -1 || geteuid() != 0) {
-		print_message("[  SKIP    ] needs root and MPTCP\n");
-		skip();
-	}
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(listener, 1), 0);
-	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-	assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
-	server = accept(listener, NULL, NULL);
-	assert_true(server >= 0);
-	remote = key_of("127.0.0.1", ntohs(address.sin_port));
-	assert_int_equal(getsockname(client, (struct sockaddr *)&address, &length), 0);
 
 	assert_int_equal(ulp_info_list(&gateway, &list, &count), 0);
 	for (size_t i = 1; i < count; i++)
 		assert_true(list[i - 1].local_port <= list[i].local_port);
-	seen = ulp_info_find(list, count, ntohs(address.sin_port), &remote);
-	assert_non_null(seen);
-	assert_string_equal(seen->text, "tcp-ulp-mptcp");
-	assert_memory_equal(&seen->remote, &remote, sizeof(remote));
+	seen = ulp_info_find(list, count, connection->client_port, &connection->remote);
+	if (!seen || strcmp(seen->text, text) != 0)
+		fail_msg("expected \"%s\", seen \"%s\"", text, seen ? seen->text : "nothing");
+	assert_memory_equal(&seen->remote, &connection->remote, sizeof(connection->remote));
+}
+
+/* The one ULP that every kernel has that has MPTCP: its subflows are TCP sockets with it. */
+static void real_mptcp(void **state)
+{
+	struct connection connection;
+
+	(void)state;
+	if (geteuid() != 0 || !connect_loopback(IPPROTO_MPTCP, &connection)) {
+		print_message("[  SKIP    ] needs root and MPTCP\n");
+		skip();
+	}
+	assert_kernel_says(&connection, "tcp-ulp-mptcp");
+	close(connection.client);
+	close(connection.server);
+}
+
+static void real_kernel_tls(void **state)
+{
+	static const struct {
+		enum tls_version version;
+		enum tls_cipher cipher;
+		bool receive;
+		const char *text;
+	} rows[] = {
+	        {TLS_VERSION_1_3, TLS_CIPHER_AES_128, true,
+	         "tcp-ulp-tls version: 1.3 cipher: aes-gcm-128 rxconf: sw txconf: sw"},
+	        {TLS_VERSION_1_2, TLS_CIPHER_AES_256, true,
+	         "tcp-ulp-tls version: 1.2 cipher: aes-gcm-256 rxconf: sw txconf: sw"},
+	        {TLS_VERSION_1_3, TLS_CIPHER_CHACHA20, false,
+	         "tcp-ulp-tls version: 1.3 cipher: chacha20-poly1305 rxconf: none txconf: sw"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct traffic_keys keys = {.version = rows[i].version, .cipher = rows[i].cipher, .key = "test"};
+		struct connection connection;
+
+		if (geteuid() != 0 || !connect_loopback(0, &connection) || keys_attach_ulp(connection.client) != 0) {
+			print_message("[  SKIP    ] needs root and kernel TLS\n");
+			skip();
+		}
+		assert_int_equal(keys_install(connection.client, TLS_DIRECTION_TRANSMIT, &keys), 0);
+		if (rows[i].receive)
+			assert_int_equal(keys_install(connection.client, TLS_DIRECTION_RECEIVE, &keys), 0);
+		assert_kernel_says(&connection, rows[i].text);
+		close(connection.client);
+		close(connection.server);
+	}
 }
 
 int main(void)
@@ -262,7 +318,8 @@ int main(void)
 	        cmocka_unit_test(plain_sockets_have_none),
 	        cmocka_unit_test(hostile_answers),
 	        cmocka_unit_test(finds_by_port_and_remote),
-	        cmocka_unit_test(lists_real_sockets),
+	        cmocka_unit_test(real_mptcp),
+	        cmocka_unit_test(real_kernel_tls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
