@@ -107,10 +107,10 @@ def large(stage):
         peer.close()
 
 
-@case("a slow gateway: 8 MB read in small pieces, with pauses, from a small buffer", limit=120)
+@case("a slow gateway: 8 MB read in small pieces, with pauses", limit=120)
 def slow_gateway(stage):
     for version, blocking, what in each_way(stage):
-        g, peer = stage.pair(version, blocking, buffer=16384)
+        g, peer = stage.pair(version, blocking, buffer=65536)
         both_ways(g, peer, 1 << 20, 8 << 20, g_size=20011, g_pause=0.0005)
         g.close()
         peer.close()

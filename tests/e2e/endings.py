@@ -212,7 +212,9 @@ def silent(stage):
         expect_error("connect within 1.5 s", lambda: finish_connect(g, 1.5), TimeoutError)
         g.close()
         until(lambda: stage.agent.status()["workers"]["attempts_live"] == 0, 5, "no attempt left")
-        stage.until_failure("gateway_gave_up", before)
+        stage.until_failure("handshake_timeout", before)
+        expect_that("a detail that names the gateway's own timer", "gateway gave up" in
+                    stage.agent.failures()[0]["detail"], stage.agent.failures()[0])
 
 
 if __name__ == "__main__":

@@ -5,9 +5,13 @@ The lane: what the gateway sends goes straight into A's queue. Byte-exact whatev
 where it may be, and bounded by its credit window, which is shown working and shown necessary.
 """
 
+import fcntl
 import os
+import select
 import socket
+import struct
 import sys
+import termios
 import threading
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
@@ -142,6 +146,23 @@ def sendfile_and_splice(stage):
             os.close(pipe_out)
         finish(g, peer, job, SIZE)
         stage.until_none()
+
+
+@case("FIONREAD tells G what is there to read: nginx believes it, and would wait for ever if it said 0")
+def fionread(stage):
+    g, peer = stage.pair()
+    g.sendall(b"now in the lane")
+    peer.receive_exactly(15)
+    peer.send(PATTERN.whole(10_000))
+    select.select([g], [], [], 10)
+    expect("first bytes", bytes(g.recv(1000)) == PATTERN.whole(1000), True)
+
+    def waiting():
+        return struct.unpack("i", fcntl.ioctl(g.fileno(), termios.FIONREAD, bytes(4)))[0]
+    until(lambda: waiting() == 9000, 5, f"FIONREAD of 9,000 bytes, not {waiting()}")
+    reset(g)
+    peer.close()
+    stage.until_none()
 
 
 @case("blocking and MPTCP gateways do not get the lane, and lose nothing")

@@ -28,6 +28,7 @@ class Agent:
             self.argv += ["--cluster-cidr", cidr]
         for name, value in (switches or {}).items():
             self.argv += [f"--{name}", str(value)]
+        self.argv += os.environ.get("POSTERN_FLAGS", "").split()  # for a developer's experiments
         self.process = Process(self.argv, cgroup=cgroup)
         if ready:
             self.wait_ready()

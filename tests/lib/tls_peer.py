@@ -34,6 +34,7 @@ class TlsPeer:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._lock, self._order = threading.Lock(), threading.Lock()
+        self._kept = []
         self.ending = None  # how the other end ended: "close_notify" or "truncated"
 
     def handshake(self):
@@ -79,11 +80,24 @@ class TlsPeer:
 
     def close_notify(self):
         """This direction ends properly, TLS and TCP; the other one goes on."""
-        try:
-            self._write(self.tls.unwrap)
-        except ssl.SSLWantReadError:
-            pass  # the other end's own close_notify has not come yet
+        with self._order:
+            with self._lock:
+                self._keep_what_came()
+                try:
+                    self.tls.unwrap()
+                except ssl.SSLWantReadError:
+                    pass  # the other end's own close_notify has not come yet
+                out = self._outgoing.read()
+            self.sock.sendall(out)
         self.sock.shutdown(socket.SHUT_WR)
+
+    def _keep_what_came(self):
+        """Python's unwrap() also looks for the other end's close_notify, and fails for good if it finds data instead."""
+        try:
+            while data := self.tls.read(READ):
+                self._kept.append(data)
+        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            pass
 
     def close(self):
         self.sock.close()
@@ -101,6 +115,11 @@ class TlsPeer:
 
     def _read(self, most):
         with self._lock:
+            if self._kept:
+                data = self._kept.pop(0)
+                if len(data) > most:
+                    self._kept.insert(0, data[most:])
+                return data[:most]
             return self.tls.read(most)  # what it has to answer goes out with the next write
 
     def _fill(self):

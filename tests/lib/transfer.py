@@ -65,14 +65,13 @@ def both_ways(g, peer, to_backend, to_gateway, g_size=1 << 18, g_pause=0.0, peer
 
     def from_backend():
         send(peer.send, to_gateway)
+        peer.close_notify()
 
-    jobs = [Job(from_gateway), Job(from_backend)]
+    senders = [Job(from_gateway), Job(from_backend)]
     at_backend = Job(receive, peer.receive, peer_size, peer_pause)
+    at_gateway = Job(receive, g.recv, g_size, g_pause)
+    expect("bytes at the gateway, first wrong one", at_gateway.result(), (to_gateway, None))
     expect("bytes at the backend, first wrong one", at_backend.result(), (to_backend, None))
     expect("how G's direction ended at the backend", peer.ending, "close_notify")
-    jobs[1].result()
-    closer = Job(peer.close_notify)
-    expect("bytes at the gateway, first wrong one", Job(receive, g.recv, g_size, g_pause).result(),
-           (to_gateway, None))
-    closer.result()
-    jobs[0].result()
+    for sender in senders:
+        sender.result()
