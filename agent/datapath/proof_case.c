@@ -187,10 +187,10 @@ bool proof_wait(struct proof_case *proof_case, const short events[static 4])
 
 	/* A first part of a record makes B readable and gives nothing: then this returns at once, until the deadline.
 	 */
-	if (waited_ms < PROOF_PATIENCE_MS &&
-	    (poll(fds, ARRAY_SIZE(fds), (int)(PROOF_PATIENCE_MS - waited_ms)) > 0 || errno == EINTR))
+	if (waited_ms < proof_case->patience_ms &&
+	    poll(fds, ARRAY_SIZE(fds), (int)(proof_case->patience_ms - waited_ms)) != 0)
 		return true;
-	proof_verdict(proof_case, PROOF_UNSAFE, "stuck: no byte moved for %d ms", PROOF_PATIENCE_MS);
+	proof_verdict(proof_case, PROOF_UNSAFE, "stuck: no byte moved for %u ms", proof_case->patience_ms);
 	return false;
 }
 

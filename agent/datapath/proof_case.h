@@ -6,7 +6,7 @@
  *
  * Two loopback pairs. B has the kernel's keys; S, the far end, seals and opens records in user space with the same keys
  * and sees the raw bytes of the wire. Between A and B the bytes are moved by the very calls that the relay uses.
- * Everything is non-blocking, in one loop; nothing for PROOF_PATIENCE_MS is "stuck".
+ * Everything is non-blocking, in one loop; when nothing has moved for patience_ms it is "stuck".
  */
 #ifndef POSTERN_DATAPATH_PROOF_CASE_H
 #define POSTERN_DATAPATH_PROOF_CASE_H
@@ -29,6 +29,7 @@ struct proof_case {
 	enum tls_direction direction;
 	struct traffic_keys keys;
 	struct proof_result *result; /* the first verdict stays */
+	unsigned int patience_ms;
 
 	int g, a, b, s;
 	int pipe[2];

@@ -86,7 +86,7 @@ static bool has_kernel_tls(char *detail, size_t size)
 void proof_run_crypto(struct proof *proof)
 {
 	uint64_t started = monotonic_ns();
-	struct proof_case proof_case = {0};
+	struct proof_case proof_case = {.patience_ms = PROOF_PATIENCE_MS};
 	char detail[sizeof(proof->rekey[0].detail)];
 
 	memset(proof->crypto, 0, sizeof(proof->crypto));
