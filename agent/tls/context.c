@@ -46,8 +46,8 @@ int tls_global_init(void)
 {
 	const struct rlimit no_core = {0, 0};
 
-	if (unsetenv("SSLKEYLOGFILE") < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
-	    setrlimit(RLIMIT_CORE, &no_core) < 0)
+	if (unsetenv("SSLKEYLOGFILE") == -1 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 ||
+	    setrlimit(RLIMIT_CORE, &no_core) == -1)
 		return -errno;
 	/* NO_ATEXIT: workers may still be in OpenSSL while the process ends. */
 	if (!OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL))

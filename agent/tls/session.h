@@ -7,7 +7,8 @@
  *
  * Worker thread that owns B. A session never owns B's descriptor. OpenSSL reads exactly one record at a time (the
  * header, then exactly the body), so nothing beyond a record boundary is ever in user space, and after arm_transmit its
- * write side is a sink: a byte written there fails the session (REASON_RENEGOTIATION or REASON_KEY_UPDATE).
+ * write side is a sink: a byte written there fails the session (REASON_RENEGOTIATION), and so does a KeyUpdate that
+ * wants an answer (REASON_KEY_UPDATE). One that wants none is followed: arm_receive gives the kernel the key of then.
  */
 #ifndef POSTERN_TLS_SESSION_H
 #define POSTERN_TLS_SESSION_H
@@ -56,14 +57,18 @@ void tls_session_info(const struct tls_session *session, struct tls_session_info
 
 /*
  * Give the kernel the write keys (TCP_ULP, TLS_TX). 0, or negative errno with nothing armed (-ENOENT: no ULP or no such
- * cipher): the session can go on in user space. After a failure in mid-way (-EIO) the connection must be reset.
+ * cipher): the session can go on in user space. -EINVAL once OpenSSL has sealed a record after the handshake: its
+ * sequence number must not be used again.
  */
 int tls_session_arm_transmit(struct tls_session *session);
 /*
  * May TLS_RX be armed now? True at a record boundary, i.e. OpenSSL holds no partial record and no unread plaintext.
  */
 bool tls_session_at_boundary(const struct tls_session *session);
-/* Give the kernel the read keys with the right rec_seq. 0 or negative errno; only at a boundary. */
+/*
+ * Give the kernel the read keys with the right rec_seq. 0 or negative errno with nothing armed; -EINVAL if not at a
+ * boundary. After success the session reads no more: free it, unless its write side is still in user space.
+ */
 int tls_session_arm_receive(struct tls_session *session);
 
 /*
@@ -71,11 +76,15 @@ int tls_session_arm_receive(struct tls_session *session);
  * DECRYPT_ERROR, PEER_ALERT...). Tickets are taken on the way. After arm_transmit only read is allowed.
  */
 ssize_t tls_session_read(struct tls_session *session, void *buffer, size_t size);
-ssize_t tls_session_write(struct tls_session *session, const void *buffer, size_t size); /* may be short; -EAGAIN */
-/* Send close_notify. 0, -EAGAIN, or an error. User-space mode only. */
+/*
+ * How much was taken, perhaps not all; -EAGAIN: call again with the same bytes first and no fewer, since OpenSSL holds
+ * their record already; -ECONNRESET with a reason; -EINVAL after arm_transmit.
+ */
+ssize_t tls_session_write(struct tls_session *session, const void *buffer, size_t size);
+/* Send close_notify, after the last write was taken. 0, -EAGAIN, or an error. User-space mode only. */
 int tls_session_shutdown(struct tls_session *session);
 
-/* Traffic secrets for a later rekey (TLS 1.3) pass to the relay; wiped in the session. False for 1.2. */
+/* Traffic secrets for a later rekey (TLS 1.3), once both directions are armed; wiped in the session. False for 1.2. */
 bool tls_session_take_rekey_secrets(struct tls_session *session, struct tls_rekey_secrets *secrets);
 
 #endif
