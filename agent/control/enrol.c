@@ -142,21 +142,23 @@ static void on_audit(struct loop_timer *timer)
 		log_error("no memory", "what=\"audit timer\"");
 }
 
-/* Gateways that an earlier agent served and that are no longer configured: their pinned hooks would refuse for ever. */
-static int forget_others(struct agent *agent)
+/*
+ * Gateways that an earlier agent served and that are no longer configured: their pinned hooks would refuse for ever.
+ * One that cannot be taken away is no reason not to serve the others.
+ */
+static void forget_others(struct agent *agent)
 {
 	const char *names[POSTERN_MAX_GATEWAYS];
 	size_t count = 0;
-	int error;
+	int removed;
 
 	while (count < agent->enrolment_count && count < ARRAY_SIZE(names)) {
 		names[count] = agent->enrolments[count].config->name;
 		count++;
 	}
-	error = hooks_keep_gateways(agent->hooks, names, count);
-	if (error)
-		log_error("hooks of earlier gateways not taken away", "error=\"%s\"", strerror(-error));
-	return error;
+	removed = hooks_keep_gateways(agent->hooks, names, count);
+	if (removed < 0)
+		log_error("hooks of earlier gateways not taken away", "error=\"%s\"", strerror(-removed));
 }
 
 int enrol_start(struct agent *agent)
@@ -185,9 +187,7 @@ int enrol_start(struct agent *agent)
 		        .agent_cgroup = agent->agent_cgroup,
 		};
 	}
-	error = forget_others(agent);
-	if (error)
-		return error;
+	forget_others(agent);
 	agent->enrol_timer.on_expire = on_enrol;
 	agent->audit_timer.on_expire = on_audit;
 	error = loop_timer_set(agent->loop, &agent->audit_timer, AUDIT_NS);

@@ -39,7 +39,10 @@ int hooks_attach_gateway(struct hooks *hooks, const char *name, const char *cgro
 int hooks_detach_gateway(struct hooks *hooks, const char *name, const char *cgroup_path);
 /* True while every link of this gateway is attached, by the kernel's word (bpf_link_info), not by a flag. */
 bool hooks_gateway_attached(struct hooks *hooks, const char *name);
-/* Detach the pinned hooks of every gateway that is not named: what an agent did not see leave while it was down. */
+/*
+ * Detach the pinned hooks of every gateway that is not named: what an agent did not see leave while it was down. Returns
+ * how many gateways were detached, or the first -errno.
+ */
 int hooks_keep_gateways(struct hooks *hooks, const char *const *names, size_t count);
 /* The witness, on the agent's own cgroup. */
 int hooks_attach_witness(struct hooks *hooks, const char *cgroup_path);
