@@ -23,6 +23,7 @@ struct reader {
 	size_t nodes;
 	char *error;
 	size_t error_size;
+	size_t error_line; /* from 1 */
 };
 
 static int refuse(struct reader *reader, int result, size_t line, const char *format, ...)
@@ -33,6 +34,7 @@ static int refuse(struct reader *reader, int result, size_t line, const char *fo
 	int length = snprintf(reader->error, reader->error_size, "line %zu: ", line + 1);
 	va_list arguments;
 
+	reader->error_line = line + 1;
 	if (length > 0 && (size_t)length < reader->error_size) {
 		va_start(arguments, format);
 		vsnprintf(reader->error + length, reader->error_size - (size_t)length, format, arguments);
@@ -196,6 +198,31 @@ static int read_events(struct reader *reader)
 	return result;
 }
 
+static int read_text(struct reader *reader, const char *text, size_t size)
+{
+	int result;
+
+	reader->frames[0].container = json_array();
+	if (!reader->frames[0].container)
+		return -ENOMEM;
+	reader->depth = 1;
+	if (!yaml_parser_initialize(&reader->parser))
+		return -ENOMEM;
+	yaml_parser_set_encoding(&reader->parser, YAML_UTF8_ENCODING);
+	yaml_parser_set_input_string(&reader->parser, (const unsigned char *)text, size);
+	result = read_events(reader);
+	yaml_parser_delete(&reader->parser);
+	return result;
+}
+
+static void free_frames(struct reader *reader)
+{
+	for (size_t i = 0; i < reader->depth; i++) {
+		json_decref(reader->frames[i].container);
+		free(reader->frames[i].key);
+	}
+}
+
 int yaml_load(const char *text, size_t size, json_t **documents, char *error, size_t error_size)
 {
 	struct reader reader = {.error = error, .error_size = error_size};
@@ -207,24 +234,40 @@ int yaml_load(const char *text, size_t size, json_t **documents, char *error, si
 		snprintf(error, error_size, "larger than %u MiB", YAML_MAX_BYTES >> 20);
 		return -E2BIG;
 	}
-	reader.frames[0].container = json_array();
-	if (!reader.frames[0].container)
-		return -ENOMEM;
-	reader.depth = 1;
-	if (!yaml_parser_initialize(&reader.parser)) {
-		json_decref(reader.frames[0].container);
-		return -ENOMEM;
-	}
-	yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text, size);
-	result = read_events(&reader);
-	yaml_parser_delete(&reader.parser);
-
+	result = read_text(&reader, text, size);
 	if (result == 0)
 		*documents = TAKE_PTR(reader.frames[0].container);
-	for (size_t i = 0; i < reader.depth; i++) {
-		json_decref(reader.frames[i].container);
-		free(reader.frames[i].key);
+	free_frames(&reader);
+	return result;
+}
+
+/* Put each open container into its parent. */
+static int close_frames(struct reader *reader)
+{
+	int result = 0;
+
+	while (result == 0 && reader->depth > 1) {
+		struct frame *frame = &reader->frames[--reader->depth];
+
+		free(TAKE_PTR(frame->key)); /* its value never came */
+		result = place(reader, TAKE_PTR(frame->container), 0);
 	}
+	return result;
+}
+
+int yaml_load_until_error(const char *text, size_t size, json_t **documents, size_t *error_line)
+{
+	char error[128];
+	struct reader reader = {.error = error, .error_size = sizeof(error)};
+	int result = read_text(&reader, text, size);
+
+	*error_line = reader.error_line;
+	if (result == -EINVAL || result == -E2BIG) {
+		reader.nodes = 0; /* what is open is placed, whatever the count is */
+		result = close_frames(&reader);
+	}
+	if (result == 0)
+		*documents = TAKE_PTR(reader.frames[0].container);
+	free_frames(&reader);
 	return result;
 }

@@ -22,4 +22,10 @@
  */
 int yaml_load(const char *text, size_t size, json_t **documents, char *error, size_t error_size);
 
+/*
+ * What can be told of a text that is not YAML: everything up to the error, with what is open there closed. For looking
+ * at, never for use. 0 with *documents, and in *error_line the line of the error from 1, 0 if there was none; -ENOMEM.
+ */
+int yaml_load_until_error(const char *text, size_t size, json_t **documents, size_t *error_line);
+
 #endif

@@ -8,54 +8,13 @@
 
 #include "base/cleanup.h"
 #include "base/yaml.h"
+#include "source/salvage.h"
 
 static void decref(json_t **value)
 {
 	json_decref(*value);
 }
 #define _cleanup_json_ _cleanup_(decref)
-
-static bool is_document_marker(const char *line, size_t left)
-{
-	return left >= 3 && !memcmp(line, "---", 3) &&
-	       (left == 3 || line[3] == ' ' || line[3] == '\t' || line[3] == '\r' || line[3] == '\n');
-}
-
-/* A line that begins with "---" separates documents wherever it stands (YAML 1.2.2, 9.1.2, c-forbidden). */
-static size_t document_length(const char *text, size_t size)
-{
-	const char *line = text;
-
-	while (line < text + size) {
-		line = memchr(line, '\n', size - (size_t)(line - text));
-		if (!line)
-			break;
-		line++;
-		if (is_document_marker(line, size - (size_t)(line - text)))
-			return (size_t)(line - text);
-	}
-	return size;
-}
-
-static int salvage(const char *name, const char *text, size_t size, struct decoded *decoded)
-{
-	int result = 0;
-
-	while (result == 0 && size) {
-		_cleanup_json_ json_t *documents = NULL;
-		size_t length = document_length(text, size);
-		char error[256];
-
-		result = yaml_load(text, length, &documents, error, sizeof(error));
-		if (result == 0)
-			result = decode_documents(documents, name, decoded);
-		if (result != -ENOMEM)
-			result = 0;
-		text += length;
-		size -= length;
-	}
-	return result;
-}
 
 static int fill(struct manifest *manifest, const char *name, const char *text, size_t size)
 {
@@ -68,7 +27,7 @@ static int fill(struct manifest *manifest, const char *name, const char *text, s
 	if (result == 0)
 		return decode_documents(documents, name, &manifest->decoded);
 	manifest->unreadable = strdup(error);
-	return manifest->unreadable ? salvage(name, text, size, &manifest->decoded) : -ENOMEM;
+	return manifest->unreadable ? salvage_documents(name, text, size, &manifest->decoded) : -ENOMEM;
 }
 
 struct manifest *manifest_new(const char *name, const char *text, size_t size)

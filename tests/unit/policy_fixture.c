@@ -58,11 +58,35 @@ char *fixture_config_map(const char *namespace_, const char *name, const char *p
 	return text;
 }
 
+static void decode(const char *yaml, struct decoded *decoded)
+{
+	json_t *documents;
+	char error[256];
+
+	if (yaml_load(yaml, strlen(yaml), &documents, error, sizeof(error)))
+		fail_msg("%s\nin:\n%s", error, yaml);
+	assert_int_equal(decode_documents(documents, "test.yaml", decoded), 0);
+	json_decref(documents);
+}
+
+/* Decoded once a process: objects are immutable and counted. */
+static const struct decoded *authorities(void)
+{
+	static struct decoded decoded;
+
+	if (!decoded.object_count) {
+		_cleanup_free_ char *ca = fixture_config_map("default", "ca", fixture_ca());
+		_cleanup_free_ char *other_ca = fixture_config_map("default", "other-ca", fixture_other_ca());
+
+		decode(ca, &decoded);
+		decode(other_ca, &decoded);
+	}
+	return &decoded;
+}
+
 struct policy_fixture *policy_fixture_new(void)
 {
 	struct policy_fixture *fixture = calloc(1, sizeof(*fixture));
-	_cleanup_free_ char *ca = fixture_config_map("default", "ca", fixture_ca());
-	_cleanup_free_ char *other_ca = fixture_config_map("default", "other-ca", fixture_other_ca());
 
 	assert_non_null(fixture);
 	fixture->store = object_store_new();
@@ -74,8 +98,8 @@ struct policy_fixture *policy_fixture_new(void)
 	        .now_ns = 1000,
 	        .registry = fixture->registry,
 	};
-	fixture_add(fixture, ca);
-	fixture_add(fixture, other_ca);
+	for (size_t i = 0; i < authorities()->object_count; i++)
+		assert_int_equal(object_store_put(fixture->store, authorities()->objects[i]), 0);
 	return fixture;
 }
 
@@ -85,17 +109,6 @@ void policy_fixture_free(struct policy_fixture *fixture)
 	settings_registry_free(fixture->registry);
 	object_store_free(fixture->store);
 	free(fixture);
-}
-
-static void decode(const char *yaml, struct decoded *decoded)
-{
-	json_t *documents;
-	char error[256];
-
-	if (yaml_load(yaml, strlen(yaml), &documents, error, sizeof(error)))
-		fail_msg("%s\nin:\n%s", error, yaml);
-	assert_int_equal(decode_documents(documents, "test.yaml", decoded), 0);
-	json_decref(documents);
 }
 
 void fixture_add(struct policy_fixture *fixture, const char *yaml)

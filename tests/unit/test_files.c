@@ -355,6 +355,29 @@ static void a_broken_file_never_uncovers(void **state)
 	         "DENY"},
 	        {"a syntax error after them", SERVICE("s", "10.96.0.1") POLICY("p", "s") "---\na: [\n", "", "DENY"},
 	        {"a syntax error before them", "a: [\n---\n" SERVICE("s", "10.96.0.1") POLICY("p", "s"), "", "DENY"},
+	        {"an open quote before the targets",
+	         "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata:\n  name: 'p\nspec:\n"
+	         "  validation: {}\n  targetRefs:\n  - group: ''\n    kind: Service\n    name: s\n",
+	         SERVICE("s", "10.96.0.1"), "DENY"},
+	        {"an open bracket in the targets",
+	         "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: p}\nspec: "
+	         "{targetRefs: [\n"
+	         " {group: '', kind: Service, name: s}\n",
+	         SERVICE("s", "10.96.0.1"), "DENY"},
+	        {"a policy in a List, with a tab",
+	         "apiVersion: v1\nkind: List\nitems:\n- kind: BackendTLSPolicy\n  apiVersion: "
+	         "gateway.networking.k8s.io/v1\n"
+	         "\tmetadata: {}\n  spec:\n    targetRefs:\n    - group: ''\n      kind: Service\n      name: s\n",
+	         SERVICE("s", "10.96.0.1"), "DENY"},
+	        {"another namespace's policy is seen in its own",
+	         "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: p, namespace: "
+	         "n}\nspec: {\n"
+	         "  targetRefs: [{group: '', kind: Service, name: s}]\n",
+	         SERVICE("s", "10.96.0.1"), "PLAIN"},
+	        {"JSON, cut off",
+	         "{\"kind\": \"BackendTLSPolicy\", \"spec\": {\"targetRefs\": [{\"kind\": \"Service\", \"name\": "
+	         "\"s\"}, {\"na",
+	         SERVICE("s", "10.96.0.1"), "DENY"},
 	        {"broken policy, sound Service", POLICY("p", "s") BROKEN, SERVICE("s", "10.96.0.1"), "DENY"},
 	        {"sound policy, broken Service file", POLICY("p", "s"), SERVICE("s", "10.96.0.1") BROKEN, "DENY"},
 	        {"another policy in force", POLICY("p", "s") BROKEN, SERVICE("s", "10.96.0.1") POLICY("q", "s"), "TLS"},
