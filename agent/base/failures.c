@@ -2,14 +2,25 @@
 #include "base/failures.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/address.h"
 #include "base/log.h"
 
+/* So many lines a second say one reason; a storm of failures must not become a storm of writes. */
+#define LINES_PER_SECOND 20
+
+struct line_budget {
+	time_t second; /* CLOCK_REALTIME */
+	unsigned int lines;
+	unsigned long withheld; /* since the last line */
+};
+
 struct failures {
 	pthread_mutex_t lock;
 	uint64_t totals[REASON_COUNT];
+	struct line_budget budgets[REASON_COUNT];
 	size_t next; /* where the next one goes */
 	size_t kept;
 	struct failure ring[FAILURES_KEPT];
@@ -33,11 +44,44 @@ void failures_free(struct failures *failures)
 	free(failures);
 }
 
-void failures_add(struct failures *failures, const struct failure *failure)
+/* May a line be written now? *withheld says how many were not since the last one. Under the lock. */
+static bool take_line(struct line_budget *budget, time_t now, unsigned long *withheld)
+{
+	if (budget->second != now) {
+		budget->second = now;
+		budget->lines = 0;
+	}
+	*withheld = budget->withheld;
+	if (budget->lines == LINES_PER_SECOND) {
+		budget->withheld++;
+		return false;
+	}
+	budget->lines++;
+	budget->withheld = 0;
+	return true;
+}
+
+static void log_failure(const struct failure *failure, unsigned long withheld)
 {
 	char destination[DESTINATION_TEXT_MAX];
 	char detail[sizeof(failure->detail) * 2];
+
+	if (withheld)
+		log_info("connections failed without a line", "reason=%s count=%lu", reason_name(failure->reason),
+		         withheld);
+	log_info("connection failed",
+	         "reason=%s class=%s gateway=%s gateway_port=%u destination=%s policy=%s detail=%s",
+	         reason_name(failure->reason), reason_class_name(reason_class(failure->reason)), failure->gateway,
+	         failure->gateway_port, destination_format(&failure->destination, destination), failure->policy,
+	         log_quote(failure->detail, detail, sizeof(detail)));
+}
+
+void failures_add(struct failures *failures, const struct failure *failure)
+{
+	bool known = (unsigned int)failure->reason < REASON_COUNT;
+	unsigned long withheld = 0;
 	struct failure *slot;
+	bool line = true;
 
 	pthread_mutex_lock(&failures->lock);
 	slot = &failures->ring[failures->next];
@@ -46,15 +90,13 @@ void failures_add(struct failures *failures, const struct failure *failure)
 	failures->next = (failures->next + 1) % FAILURES_KEPT;
 	if (failures->kept < FAILURES_KEPT)
 		failures->kept++;
-	if ((unsigned int)failure->reason < REASON_COUNT)
+	if (known) {
 		failures->totals[failure->reason]++;
+		line = take_line(&failures->budgets[failure->reason], slot->time.tv_sec, &withheld);
+	}
 	pthread_mutex_unlock(&failures->lock);
-
-	log_info("connection failed",
-	         "reason=%s class=%s gateway=%s gateway_port=%u destination=%s policy=%s detail=%s",
-	         reason_name(failure->reason), reason_class_name(reason_class(failure->reason)), failure->gateway,
-	         failure->gateway_port, destination_format(&failure->destination, destination), failure->policy,
-	         log_quote(failure->detail, detail, sizeof(detail)));
+	if (line)
+		log_failure(failure, withheld);
 }
 
 void failures_count(struct failures *failures, enum postern_reason reason)

@@ -2,6 +2,8 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,10 +18,14 @@
 #define LINE_MAX_BYTES 2048
 
 /*
- * The one process-wide variable: the level, an atomic that every thread reads. It is not in the agent's struct because
- * the log must work before there is an agent, and after.
+ * The one process-wide state: the level, an atomic that every thread reads, and what the writing of lines needs. It is
+ * not in the agent's struct because the log must work before there is an agent, and after.
  */
 static _Atomic int threshold = LOG_LEVEL_INFO;
+static struct {
+	pthread_mutex_t lock;
+	unsigned long lost; /* lines, since the last one that was written */
+} output = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct {
 	const char *name;
@@ -95,32 +101,67 @@ __attribute__((format(printf, 3, 4))) static size_t append_format(char *buffer, 
 	return written;
 }
 
-void log_event(enum log_level level, const char *event, const char *format, ...)
+static size_t put_head(char *line, size_t size, enum log_level level, const char *event)
 {
-	char line[LINE_MAX_BYTES];
 	size_t used = 0;
-	va_list args;
-
-	if (!log_enabled(level))
-		return;
 
 	if (stderr_is_journal()) {
-		used += append_format(line, sizeof(line), "<%d>", (int)level);
+		used += append_format(line, size, "<%d>", (int)level);
 	} else {
 		struct timespec now;
 		struct tm parts;
 
 		clock_gettime(CLOCK_REALTIME, &now);
 		gmtime_r(&now.tv_sec, &parts);
-		used += append_format(line, sizeof(line), "time=%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ ",
-		                      parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour,
-		                      parts.tm_min, parts.tm_sec, now.tv_nsec / 1000000);
+		used += append_format(line, size, "time=%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ ", parts.tm_year + 1900,
+		                      parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+		                      now.tv_nsec / 1000000);
 	}
-	used += append_format(line + used, sizeof(line) - used, "level=%s event=\"%s\"", level_name(level), event);
+	return used + append_format(line + used, size - used, "level=%s event=\"%s\"", level_name(level), event);
+}
+
+/*
+ * Who reads the log may stop reading, and a worker that waits for him serves nobody. Room for one line is what POLLOUT
+ * stands for on pipes and sockets; the lock keeps another thread from taking it in between.
+ */
+static bool has_room(void)
+{
+	struct pollfd wait = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	return poll(&wait, 1, 0) != 0;
+}
+
+static void write_line(const char *line, size_t length)
+{
+	pthread_mutex_lock(&output.lock);
+	if (has_room() && output.lost) {
+		char note[160];
+		size_t used = put_head(note, sizeof(note), LOG_LEVEL_WARNING, "log lines lost");
+
+		used += append_format(note + used, sizeof(note) - used, " count=%lu cause=\"nobody read them\"\n",
+		                      output.lost);
+		if (write(STDERR_FILENO, note, used) == (ssize_t)used)
+			output.lost = 0;
+	}
+	if (!has_room() || write(STDERR_FILENO, line, length) == -1)
+		output.lost++;
+	pthread_mutex_unlock(&output.lock);
+}
+
+void log_event(enum log_level level, const char *event, const char *format, ...)
+{
+	char line[LINE_MAX_BYTES];
+	size_t room = sizeof(line) - 1; /* the line break has a place of its own */
+	size_t used;
+	va_list args;
+
+	if (!log_enabled(level))
+		return;
+	used = put_head(line, room, level, event);
 	if (format[0] != '\0') {
-		used += append_format(line + used, sizeof(line) - used, " ");
+		used += append_format(line + used, room - used, " ");
 		va_start(args, format);
-		used += append(line + used, sizeof(line) - used, format, args);
+		used += append(line + used, room - used, format, args);
 		va_end(args);
 	}
 	/* A value with a line break would forge a line of its own. */
@@ -128,10 +169,8 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 		if (line[i] == '\n' || line[i] == '\r')
 			line[i] = ' ';
 	}
-	line[used < sizeof(line) - 1 ? used++ : sizeof(line) - 1] = '\n';
-	/* Nowhere to report that the log cannot be written. */
-	if (write(STDERR_FILENO, line, used < sizeof(line) ? used : sizeof(line)) == -1)
-		return;
+	line[used++] = '\n';
+	write_line(line, used);
 }
 
 const char *log_quote(const char *value, char *buffer, size_t size)

@@ -6,7 +6,8 @@
  *
  * The first argument is the event, a constant; the second a printf format of key=value pairs, "" for none. Values that
  * came from outside are quoted with log_quote(). Never pass a key, a secret or a certificate's private part. Any
- * thread; lines are written whole by one write(2).
+ * thread; lines are written whole by one write(2). No line is waited for: what finds no room is lost, and counted in a
+ * line of its own as soon as there is room again.
  */
 #ifndef POSTERN_BASE_LOG_H
 #define POSTERN_BASE_LOG_H
