@@ -87,6 +87,7 @@ struct relay {
 	bool first_read;    /* nothing of G was read so far */
 	bool arm_due;       /* the ticket window is over: TLS_RX at the next record boundary */
 	bool gateway_ended; /* G's FIN was read */
+	bool room_made;     /* B's send buffer was raised for close_notify */
 	bool ended;
 	struct relay_handshake_reader handshake;
 	unsigned int warnings; /* alerts of TLS 1.2 that end nothing */
@@ -148,8 +149,8 @@ void relay_fail_session(struct relay *relay);
 void relay_gateway_ended(struct relay *relay);
 /* B's close_notify was read (PLAIN: its FIN). */
 void relay_backend_ended(struct relay *relay);
-/* TRANSMIT_CLOSING and B has room: close_notify and FIN. */
-void relay_close_backend(struct relay *relay);
+/* In TRANSMIT_CLOSING: close_notify and FIN, if it can be done now; writable: EPOLLOUT of B was seen. */
+void relay_close_backend(struct relay *relay, bool writable);
 /* TRANSMIT_DEFERRED has lasted for half_closed_ns: close_notify now, unless the response still flows. */
 void relay_half_closed_expired(struct relay *relay);
 

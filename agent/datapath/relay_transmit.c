@@ -4,14 +4,15 @@
  *
  *            short write                        B ended, or silent for half_closed_ns
  *   FLOWING ------------> BLOCKED      DEFERRED --------------------+
- *      ^  \  \__ all written __/          ^                         v        B writable
+ *      ^  \  \__ all written __/          ^                         v        room on B
  *      |   \                              | TLS 1.2              CLOSING ------------------> ENDED
  *      +----+----- G's FIN ---------------+-- TLS 1.3, or B ended ->+   close_notify, SHUT_WR
  *                      \________ PLAIN: SHUT_WR at once ____________________________________^
  *
  * A's EPOLLIN is asked for in FLOWING only: that is the back-pressure. B's EPOLLOUT is asked for in BLOCKED and CLOSING
- * only. With a lane slot A is in a sockmap: then it is always read with recv() (splice() would skip the redirected
- * bytes and lose them), and every read is added to the slot, which opens the credit window again.
+ * only; room for close_notify is made, as a rule, and CLOSING left at once (relay_ending.c). With a lane slot A is in a
+ * sockmap: then it is always read with recv() (splice() would skip the redirected bytes and lose them), and every read
+ * is added to the slot, which opens the credit window again.
  */
 #include "datapath/relay_internal.h"
 
@@ -109,5 +110,5 @@ void relay_transmit_writable(struct relay *relay)
 	if (relay->transmit == TRANSMIT_BLOCKED)
 		(void)relay_flush(relay, &relay->to_backend);
 	else if (relay->transmit == TRANSMIT_CLOSING)
-		relay_close_backend(relay);
+		relay_close_backend(relay, true);
 }

@@ -441,6 +441,10 @@ static int mock_getsockopt(int fd, int level, int name, void *value, socklen_t *
 
 	if (!socket)
 		return (int)fail(EBADF);
+	if (level == SOL_SOCKET && name == SO_SNDBUF && *length == sizeof(int)) {
+		memcpy(value, &socket->send_buffer, sizeof(int));
+		return 0;
+	}
 	if (level != SOL_SOCKET || name != SO_ERROR || *length != sizeof(error)) {
 		misuse("getsockopt(%d, %d)", level, name);
 		return (int)fail(ENOPROTOOPT);
@@ -448,6 +452,18 @@ static int mock_getsockopt(int fd, int level, int name, void *value, socklen_t *
 	error = socket->reset_read ? 0 : socket->reset;
 	socket->reset_read = socket->reset != 0;
 	memcpy(value, &error, sizeof(error));
+	return 0;
+}
+
+static int raise_send_buffer(struct mock_socket *socket, int size)
+{
+	if (socket->send_buffer_error)
+		return (int)fail(socket->send_buffer_error);
+	if (size < socket->send_buffer)
+		misuse("the send buffer shrinks from %d to %d", socket->send_buffer, size);
+	else if (socket->room != SIZE_MAX)
+		socket->room += (size_t)(size - socket->send_buffer);
+	socket->send_buffer = size;
 	return 0;
 }
 
@@ -467,6 +483,8 @@ static int mock_setsockopt(int fd, int level, int name, const void *value, sockl
 		socket->no_pad = *(const int *)value != 0;
 		return 0;
 	}
+	if (level == SOL_SOCKET && name == SO_SNDBUFFORCE && length == sizeof(int))
+		return raise_send_buffer(socket, 2 * *(const int *)value);
 	misuse("setsockopt(%d, %d)", level, name);
 	return (int)fail(ENOPROTOOPT);
 }
@@ -571,6 +589,7 @@ static void init_socket(struct mock_socket *socket)
 	socket->other_end = ends[1];
 	socket->room = SIZE_MAX;
 	socket->low_water = 1;
+	socket->send_buffer = 87040;
 	socket->lingers_reset = true;
 }
 

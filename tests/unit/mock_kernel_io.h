@@ -88,6 +88,8 @@ struct mock_socket {
 	struct mock_control controls[MOCK_CONTROLS_MAX];
 	size_t control_count;
 	size_t room;
+	int send_buffer;       /* SO_SNDBUF; raising it by SO_SNDBUFFORCE gives more room */
+	int send_buffer_error; /* errno of SO_SNDBUFFORCE, EPERM without CAP_NET_ADMIN */
 	size_t low_water;
 	size_t withheld;
 	size_t lost;

@@ -39,10 +39,32 @@ static struct certificate *authority;
 static struct certificate *leaf;
 static char *ca_pem;
 
-/* The byte at an offset of what the gateway (1) or the backend (2) sends: no period that a buffer's size divides. */
-static uint8_t content(unsigned int sender, size_t at)
+/*
+ * What the gateway (1) and the backend (2) send: noise with a period that no size of a record, page or buffer divides,
+ * so that a shifted, doubled or missing piece shows. From any offset CHUNK bytes can be taken in one piece.
+ */
+#define PERIOD 64007
+static uint8_t noise[3][PERIOD + CHUNK];
+
+static const uint8_t *content(unsigned int sender, size_t at)
 {
-	return (uint8_t)((at % 251) ^ (at >> 16) ^ (sender << 6));
+	return &noise[sender][at % PERIOD];
+}
+
+static void make_noise(void)
+{
+	uint32_t x = 2463534242; /* xorshift32 */
+
+	for (unsigned int sender = 1; sender <= 2; sender++) {
+		for (size_t i = 0; i < PERIOD; i++) {
+			x ^= x << 13;
+			x ^= x >> 17;
+			x ^= x << 5;
+			noise[sender][i] = (uint8_t)x;
+		}
+		memcpy(&noise[sender][PERIOD], noise[sender], PERIOD);
+		memcpy(&noise[sender][2 * PERIOD], noise[sender], sizeof(noise[sender]) - 2 * PERIOD);
+	}
 }
 
 struct end {
@@ -54,6 +76,8 @@ struct end {
 	int fd;
 	SSL *ssl; /* NULL: plain */
 	bool ended;
+	size_t next_ticket;
+	bool updated;
 	uint8_t *buffer;
 };
 
@@ -100,11 +124,27 @@ static enum progress end_read(struct end *end)
 		if (got <= 0)
 			return PROGRESS_OVER;
 	}
-	for (ssize_t i = 0; i < got; i++)
-		if (end->buffer[i] != content(end->other, end->result->received + (size_t)i))
-			end->result->content_right = false;
+	if (memcmp(end->buffer, content(end->other, end->result->received), (size_t)got) != 0)
+		end->result->content_right = false;
 	end->result->received += (size_t)got;
 	return PROGRESS_MADE;
+}
+
+/* What OpenSSL sends along with the next write. */
+static void between_records(struct end *end)
+{
+	const struct end_options *options = end->options;
+
+	if (options->tickets_every && end->result->sent >= end->next_ticket) {
+		end->next_ticket += options->tickets_every;
+		if (SSL_new_session_ticket(end->ssl) != 1)
+			end->result->error = EPROTO;
+	}
+	if (options->key_update_after && !end->updated && end->result->sent >= options->key_update_after) {
+		end->updated = true;
+		if (SSL_key_update(end->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) != 1)
+			end->result->error = EPROTO;
+	}
 }
 
 static enum progress end_write(struct end *end)
@@ -115,16 +155,15 @@ static enum progress end_write(struct end *end)
 
 	if (size > left)
 		size = left;
-	for (size_t i = 0; i < size; i++)
-		end->buffer[i] = content(end->sender, end->result->sent + i);
 	errno = 0;
 	if (end->ssl) {
 		ERR_clear_error();
-		taken = SSL_write(end->ssl, end->buffer, (int)size);
+		between_records(end);
+		taken = SSL_write(end->ssl, content(end->sender, end->result->sent), (int)size);
 		if (taken <= 0)
 			return session_progress(end, (int)taken);
 	} else {
-		taken = send(end->fd, end->buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+		taken = send(end->fd, content(end->sender, end->result->sent), size, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (taken == -1 && (errno == EAGAIN || errno == EINTR))
 			return PROGRESS_BLOCKED;
 		if (taken == -1) {
@@ -218,7 +257,7 @@ static void *end_run(void *argument)
 	return NULL;
 }
 
-static void tcp_pair(int *ours, int *theirs)
+static void tcp_pair(int *ours, int *theirs, int receive_buffer)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t length = sizeof(address);
@@ -229,6 +268,9 @@ static void tcp_pair(int *ours, int *theirs)
 	assert_int_equal(listen(listener, 1), 0);
 	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
 	*theirs = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (receive_buffer)
+		assert_int_equal(setsockopt(*theirs, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer)),
+		                 0);
 	assert_int_equal(connect(*theirs, (struct sockaddr *)&address, length), 0);
 	*ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	assert_true(*ours >= 0);
@@ -244,6 +286,7 @@ void relay_runs_begin(void)
 	const struct certificate *chain[2] = {NULL, NULL};
 
 	signal(SIGPIPE, SIG_IGN);
+	make_noise();
 	authority = certificate_new(&(struct certificate_options){.common_name = "authority", .authority = true});
 	leaf = certificate_new(&(struct certificate_options){
 	        .common_name = HOSTNAME, .names = {{GEN_DNS, HOSTNAME, 0}}, .issuer = authority});
@@ -370,8 +413,8 @@ void relay_run(struct relay_run *run)
 		worker.timeouts.half_closed_ns = run->timeouts.half_closed_ns;
 	worker.timeouts.idle_ns = run->timeouts.idle_ns;
 	worker.timeouts.stall_ns = run->timeouts.stall_ns;
-	tcp_pair(&options.a_fd, &gateway.fd);
-	tcp_pair(&options.b_fd, &backend.fd);
+	tcp_pair(&options.a_fd, &gateway.fd, 0);
+	tcp_pair(&options.b_fd, &backend.fd, run->s_receive_buffer);
 	if (run->b_send_buffer)
 		assert_int_equal(setsockopt(options.b_fd, SOL_SOCKET, SO_SNDBUF, &run->b_send_buffer,
 		                            sizeof(run->b_send_buffer)),
@@ -452,7 +495,7 @@ bool kernel_has_tls(void)
 	int theirs;
 	bool has;
 
-	tcp_pair(&ours, &theirs);
+	tcp_pair(&ours, &theirs, 0);
 	has = setsockopt(ours, IPPROTO_TCP, TCP_ULP, "tls", 3) == 0;
 	close(ours);
 	close(theirs);

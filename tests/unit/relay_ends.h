@@ -31,6 +31,9 @@ struct end_options {
 	size_t read_step;   /* reads at most so much at a time; 0: as much as there is */
 	unsigned int pause; /* and rests so many microseconds in between: a slow reader */
 	size_t write_step;  /* writes (TLS: records) of this size; 0: as large as can be */
+	/* Of a TLS 1.3 backend: */
+	size_t tickets_every;    /* a NewSessionTicket in mid-stream after so many bytes; 0: none */
+	size_t key_update_after; /* a KeyUpdate after so many bytes; 0: none */
 };
 
 struct end_result {
@@ -52,6 +55,7 @@ struct relay_run {
 	unsigned int tickets; /* that a TLS 1.3 server sends */
 	size_t padding;       /* of the server's TLS 1.3 records, to a multiple of this; 0: none */
 	int b_send_buffer;    /* SO_SNDBUF of B; 0: the kernel's choice */
+	int s_receive_buffer; /* SO_RCVBUF of the backend's end; 0: the kernel's choice */
 	struct end_options gateway;
 	struct end_options backend;
 	struct relay_timeouts timeouts; /* 0: the defaults */

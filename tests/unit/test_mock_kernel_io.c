@@ -228,6 +228,24 @@ static void ktls_holds_a_tail_back(void **state)
 	assert_int_equal(b->lost, 1);
 }
 
+static void raised_send_buffer_gives_room(void **state)
+{
+	struct setting *s = *state;
+	struct mock_socket *b = &s->kernel.b;
+	int size = 0;
+	socklen_t length = sizeof(size);
+
+	b->room = 0;
+	assert_int_equal(mock_kernel_io.getsockopt(b->fd, SOL_SOCKET, SO_SNDBUF, &size, &length), 0);
+	assert_int_equal(size, b->send_buffer);
+	size = (size + 100) / 2; /* the kernel doubles */
+	assert_int_equal(mock_kernel_io.setsockopt(b->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)), 0);
+	assert_int_equal(b->room, 100);
+	b->send_buffer_error = EPERM;
+	assert_int_equal(mock_kernel_io.setsockopt(b->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)), -1);
+	assert_int_equal(errno, EPERM);
+}
+
 static void reset_is_reported_once_and_stays(void **state)
 {
 	struct setting *s = *state;
@@ -306,6 +324,7 @@ int main(void)
 	        TEST(refill_of_a_full_pipe_is_noticed),
 	        TEST(writes_are_short_then_blocked),
 	        TEST(ktls_holds_a_tail_back),
+	        TEST(raised_send_buffer_gives_room),
 	        TEST(reset_is_reported_once_and_stays),
 	        TEST(misuse_is_named),
 	        TEST(run_delivers_what_was_asked_for_and_sees_spinning),

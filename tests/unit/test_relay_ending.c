@@ -110,20 +110,6 @@ static void deferral_of_1_2_ends(void **state)
 	fixture_free(f);
 }
 
-static void peer_of_1_2_that_does_not_answer_close_notify_is_reset(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_2);
-
-	(void)state;
-	f->worker.timeouts.half_closed_ns = 3 * MILLISECOND;
-	fixture_start(f);
-	mock_feed_fin(&f->kernel.a);
-	fixture_wait_end(f);
-	assert_close_notify(&f->kernel.b);
-	assert_reset(f, REASON_STALLED);
-	fixture_free(f);
-}
-
 /* A response that flows when the deferral would end: close_notify would make the peer drop the rest. */
 static void deferral_of_1_2_lets_a_response_flow(void **state)
 {
@@ -251,30 +237,42 @@ static void plain_ends_by_fin(void **state)
 
 /*
  * kTLS may keep a tail of ciphertext to itself when TCP is full. FIN must wait until close_notify has pushed it out: a
- * relay that shuts down as soon as close_notify is taken loses it here.
+ * relay that just sends close_notify and shuts down loses it here. Room is made for it; without CAP_NET_ADMIN, B's
+ * EPOLLOUT is awaited.
  */
 static void fin_waits_until_ktls_gave_everything_to_tcp(void **state)
 {
 	uint8_t *sent = pattern(100000);
 
 	(void)state;
-	for (size_t room = 1; room < 60000; room += 4999) {
-		struct fixture *f = running(RELAY_KTLS_COPY, TLS_VERSION_1_3);
+	for (int may_force = 0; may_force < 2; may_force++) {
+		for (size_t room = 1; room < 60000; room += 4999) {
+			struct fixture *f = running(RELAY_KTLS_COPY, TLS_VERSION_1_3);
 
-		f->kernel.b.low_water = 30000; /* as sk_stream_is_writeable(): a third of the buffer */
-		f->kernel.b.room = room;
-		mock_feed(&f->kernel.a, sent, 100000);
-		mock_feed_fin(&f->kernel.a);
-		fixture_run(f);
-		for (int i = 0; i < 300 && !f->kernel.b.shut_for_writing; i++) {
-			f->kernel.b.room += 1111;
+			f->kernel.b.send_buffer_error = may_force ? 0 : EPERM;
+			f->kernel.b.low_water = 30000; /* as sk_stream_is_writeable(): a third of the buffer */
+			f->kernel.b.room = room;
+			mock_feed(&f->kernel.a, sent, 100000);
 			fixture_run(f);
+			for (int i = 0; i < 300 && f->kernel.b.out_size < 100000; i++) {
+				f->kernel.b.room += 1111;
+				fixture_run(f);
+			}
+			f->kernel.b.room = f->kernel.b.room ? f->kernel.b.room : 10;
+			mock_feed_fin(&f->kernel.a);
+			fixture_run(f);
+			if (may_force)
+				assert_true(f->kernel.b.shut_for_writing);
+			for (int i = 0; i < 300 && !f->kernel.b.shut_for_writing; i++) {
+				f->kernel.b.room += 1111;
+				fixture_run(f);
+			}
+			assert_true(f->kernel.b.shut_for_writing);
+			assert_close_notify(&f->kernel.b);
+			assert_out(&f->kernel.b, sent, 100000);
+			assert_int_equal(f->kernel.b.lost, 0);
+			fixture_free(f);
 		}
-		assert_true(f->kernel.b.shut_for_writing);
-		assert_close_notify(&f->kernel.b);
-		assert_out(&f->kernel.b, sent, 100000);
-		assert_int_equal(f->kernel.b.lost, 0);
-		fixture_free(f);
 	}
 	free(sent);
 }
@@ -394,6 +392,8 @@ static struct fixture *go(enum way way, enum relay_mode mode, uint64_t timeouts_
 	if (way == WAY_TRANSMIT_BLOCKED || way == WAY_BOTH_BLOCKED || way == WAY_CLOSING ||
 	    way == WAY_RECEIVE_ENDED_TRANSMIT_BLOCKED)
 		f->kernel.b.room = way == WAY_CLOSING ? 7 : 0;
+	if (way == WAY_CLOSING)
+		f->kernel.b.send_buffer_error = EPERM;
 	if (way == WAY_RECEIVE_BLOCKED || way == WAY_BOTH_BLOCKED || way == WAY_TRANSMIT_ENDED_RECEIVE_BLOCKED)
 		f->kernel.a.room = 0;
 	mock_feed(&f->kernel.a, "request", 7);
@@ -599,7 +599,6 @@ int main(void)
 	        cmocka_unit_test(gateway_half_closes_in_1_3),
 	        cmocka_unit_test(gateway_half_closes_in_1_2_and_the_response_is_whole),
 	        cmocka_unit_test(deferral_of_1_2_ends),
-	        cmocka_unit_test(peer_of_1_2_that_does_not_answer_close_notify_is_reset),
 	        cmocka_unit_test(deferral_of_1_2_lets_a_response_flow),
 	        cmocka_unit_test(backend_ends_first),
 	        cmocka_unit_test(user_space_ends_by_the_session),
