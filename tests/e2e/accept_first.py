@@ -7,39 +7,35 @@ An accept-first TLS relay, as sidecars and transparent proxies are: it takes the
 then looks whether there is a backend behind it. It is here to be measured beside postern; postern has no such mode.
 """
 
+import asyncio
 import socket
 import ssl
 import sys
-import threading
 
-DIAL_LIMIT = 30
-
-
-def pump(source, sink):
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
+RESET_ON_CLOSE = b"\1\0\0\0\0\0\0\0"
 
 
-def serve(client, backend, context, hostname):
+async def pump(reader, writer):
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+
+
+async def relay(client_reader, client_writer, backend, context, hostname):
     try:
         # The gateway's connect() has succeeded long ago; whatever fails from here on costs it its request.
-        dialed = socket.create_connection(backend, timeout=DIAL_LIMIT)
-        server = context.wrap_socket(dialed, server_hostname=hostname)
+        reader, writer = await asyncio.open_connection(*backend, ssl=context, server_hostname=hostname)
     except OSError:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        client.close()
+        client_writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        client_writer.close()
         return
-    server.settimeout(None)
-    back = threading.Thread(target=pump, args=(server, client), daemon=True)
-    back.start()
-    pump(client, server)
-    back.join()
-    client.close()
-    server.close()
+    pumps = [asyncio.create_task(pump(client_reader, writer)), asyncio.create_task(pump(reader, client_writer))]
+    await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+    for each in pumps:
+        each.cancel()
+    await asyncio.gather(*pumps, return_exceptions=True)
+    client_writer.close()
+    writer.close()
 
 
 def endpoint(text):
@@ -47,22 +43,16 @@ def endpoint(text):
     return address, int(port)
 
 
-def main():
+async def main():
     authority, hostname, *pairs = sys.argv[1:]
     context = ssl.create_default_context(cafile=authority)
-    for pair in pairs:
-        address, backend = pair.split("=")
-        listener = socket.create_server(endpoint(address))
-        threading.Thread(target=accept, args=(listener, endpoint(backend), context, hostname), daemon=True).start()
+    for listen, backend in (pair.split("=") for pair in pairs):
+        target = endpoint(backend)
+        await asyncio.start_server(lambda reader, writer, target=target: relay(reader, writer, target, context, hostname),
+                                   *endpoint(listen))
     print("listening", flush=True)
-    threading.Event().wait()
-
-
-def accept(listener, backend, context, hostname):
-    while True:
-        client, _ = listener.accept()
-        threading.Thread(target=serve, args=(client, backend, context, hostname), daemon=True).start()
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

@@ -11,15 +11,17 @@ import sys
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from lib import manifests
+from lib import http, manifests
 from lib.case import case, expect, expect_that, main
 from lib.manifests import to_yaml
 from lib.paths import POSTERND
 from lib.process import run
 from lib.stage import Stage
+from lib.topology import backend4
 from lib.waiting import until
 from lib.world import Service
 
+PORT = 8970
 GOOD_HEAD = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n  namespace: default\n"
 
 
@@ -33,7 +35,7 @@ class InputStage(Stage):
         return done.returncode, done.stdout + done.stderr
 
     def objects_of(self, **changes):
-        service = Service("input", 140, target=8970, hostname="echo.example")
+        service = Service("input", 140, target=PORT, hostname="echo.example")
         for name, value in changes.items():
             setattr(service, name, value)
         return self.objects(service)
@@ -162,19 +164,18 @@ def flags(stage):
 
 @case("a running agent: a broken file keeps the last good state, whole, and is named; mended it is applied")
 def running(stage):
-    stage.manifests.write("input.yaml", *stage.objects_of())
+    service = stage.publish(Service("input", 140, target=PORT, hostname="echo.example"))
+    stage.serve("input", [(backend4(2), PORT)], stage.leaf)
     stage.agent.until_policy("input")
-    generation = stage.agent.generation()
 
     # The first document would change the hostname, the second is broken: neither may be applied.
     changed = "---\n".join(to_yaml(each) for each in stage.objects_of(hostname="changed.example"))
     stage.manifests.write_text("input.yaml", changed + "---\nkind: [\n")
     errors = until(lambda: stage.agent.status()["source_errors"], 5, "a source error")
     expect_that("the file and the line", "input.yaml" in errors[0]["object"] and "line" in errors[0]["message"], errors)
-    stage.agent.until_policy("input")
-    stage.agent.until_policy("echo")
-    expect("requests go on", stage.ask("vip4").status, 200)
-    expect("generation, since nothing was applied", stage.agent.generation(), generation)
+    answer = http.request(stage.gateway, service.vip4, 80, "/")
+    expect("SNI, as before", (answer.status, answer.values["sni"]), (200, "echo.example"))
+    expect("requests to others", stage.ask("vip4").status, 200)
 
     for name, (files, _) in table(stage).items():
         for file_name, content in files.items():
