@@ -80,7 +80,7 @@ static int loopback_pair(int *client, int *server)
 	_cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	socklen_t length = sizeof(address);
 	const int on = 1;
-	struct sockaddr_in peer;
+	struct sockaddr_in peer = {0};
 
 	if (listener == -1 || bind(listener, (struct sockaddr *)&address, length) == -1 || listen(listener, 1) == -1 ||
 	    getsockname(listener, (struct sockaddr *)&address, &length) == -1)
@@ -109,7 +109,7 @@ static int make_pipe(struct proof_case *proof_case)
 	if (pipe2(proof_case->pipe, O_NONBLOCK | O_CLOEXEC) == -1)
 		return -errno;
 	/* What an unprivileged limit refuses, the default of 64 KB replaces, as in the relay. */
-	size = fcntl(proof_case->pipe[1], F_SETPIPE_SZ, PROOF_BUFFER);
+	size = fcntl(proof_case->pipe[1], F_SETPIPE_SZ, (int)PROOF_BUFFER);
 	if (size == -1)
 		size = fcntl(proof_case->pipe[1], F_GETPIPE_SZ);
 	if (size == -1)

@@ -19,9 +19,9 @@
 #include "datapath/proof.h"
 #include "tls/record.h"
 
-#define PROOF_BYTES       (256 * 1024 + 13) /* of plaintext per case: several turns of every buffer */
-#define PROOF_BUFFER      (256 * 1024)      /* as the relay has it */
-#define PROOF_RAW         (128 * 1024)      /* bytes of the wire at S, at a time */
+#define PROOF_BYTES       ((size_t)256 * 1024 + 13) /* of plaintext per case: several turns of every buffer */
+#define PROOF_BUFFER      ((size_t)256 * 1024)      /* as the relay has it */
+#define PROOF_RAW         ((size_t)128 * 1024)      /* bytes of the wire at S, at a time */
 #define PROOF_PATIENCE_MS 5000
 
 struct proof_case {

@@ -268,7 +268,7 @@ void proof_receive(struct proof_case *proof_case)
 			return;
 	}
 	if (receive.arrived != PROOF_BYTES)
-		proof_verdict(proof_case, PROOF_UNSAFE, "%zu of %u bytes arrived", receive.arrived, PROOF_BYTES);
+		proof_verdict(proof_case, PROOF_UNSAFE, "%zu of %zu bytes arrived", receive.arrived, PROOF_BYTES);
 	else if (receive.tickets_seen != receive.tickets_sent)
 		proof_verdict(proof_case, PROOF_UNSAFE, "%zu of %zu control records arrived", receive.tickets_seen,
 		              receive.tickets_sent);

@@ -210,7 +210,7 @@ void proof_transmit(struct proof_case *proof_case)
 			return;
 	}
 	if (transmit.opened != PROOF_BYTES)
-		proof_verdict(proof_case, PROOF_UNSAFE, "%zu of %u bytes arrived", transmit.opened, PROOF_BYTES);
+		proof_verdict(proof_case, PROOF_UNSAFE, "%zu of %zu bytes arrived", transmit.opened, PROOF_BYTES);
 	else if (!transmit.notified || transmit.raw_size > 0)
 		proof_verdict(proof_case, PROOF_UNSAFE, "the end of the stream without close_notify");
 	proof_verdict(proof_case, PROOF_SAFE, "%s", "");
