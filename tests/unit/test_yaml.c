@@ -148,6 +148,35 @@ static void size_and_nodes_are_bounded(void **state)
 	assert_null(documents);
 }
 
+static void what_stands_before_an_error(void **state)
+{
+	static const struct {
+		const char *yaml, *json;
+		size_t line;
+	} rows[] = {
+	        {"a: [1, {b: 2}]\n", "[{\"a\":[1,{\"b\":2}]}]", 0},
+	        {"a: [1, {b: 2\n", "[{\"a\":[1,{\"b\":2}]}]", 2},
+	        {"a: 1\nb: &x 2\nc: 3\n", "[{\"a\":1}]", 2},
+	        {"a: 1\n---\nb: {c: 'd\n", "[{\"a\":1},{\"b\":{}}]", 4},
+	        {"a: 1\na: 2\n", "[{\"a\":1}]", 2},
+	        {"[\n", "[[]]", 2},
+	        {"\x01", "[]", 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_json_ json_t *documents = NULL;
+		_cleanup_free_ char *seen = NULL;
+		size_t line;
+
+		assert_int_equal(yaml_load_until_error(rows[i].yaml, strlen(rows[i].yaml), &documents, &line), 0);
+		seen = json_dumps(documents, JSON_COMPACT | JSON_SORT_KEYS);
+		if (strcmp(seen, rows[i].json) || line != rows[i].line)
+			fail_msg("\"%s\": expected %s and line %zu, saw %s and line %zu", rows[i].yaml, rows[i].json,
+			         rows[i].line, seen, line);
+	}
+}
+
 /* Every prefix and every flipped bit of a document is read or refused, with a message, and nothing else. */
 static void damage_is_read_or_refused(void **state)
 {
@@ -160,7 +189,7 @@ static void damage_is_read_or_refused(void **state)
 	for (size_t i = 0; i < sizeof(good) - 1; i++) {
 		for (int bit = -1; bit < 8; bit++) {
 			_cleanup_json_ json_t *documents = NULL;
-			size_t size = sizeof(good) - 1;
+			size_t size = sizeof(good) - 1, line;
 			int result;
 
 			memcpy(text, good, sizeof(good));
@@ -173,6 +202,10 @@ static void damage_is_read_or_refused(void **state)
 				assert_true(json_is_array(documents));
 			else if (result != -EINVAL || strncmp(error, "line ", 5))
 				fail_msg("byte %zu bit %d: saw %d \"%s\"", i, bit, result, error);
+			json_decref(documents);
+			documents = NULL;
+			assert_int_equal(yaml_load_until_error(text, size, &documents, &line), 0);
+			assert_int_equal(line == 0, result == 0);
 		}
 	}
 }
@@ -184,6 +217,7 @@ int main(void)
 	        cmocka_unit_test(refusals),
 	        cmocka_unit_test(depth_is_bounded),
 	        cmocka_unit_test(size_and_nodes_are_bounded),
+	        cmocka_unit_test(what_stands_before_an_error),
 	        cmocka_unit_test(damage_is_read_or_refused),
 	};
 
