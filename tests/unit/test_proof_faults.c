@@ -351,7 +351,7 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 	return 0;
 }
 
-static struct proof_case proof_case = {.patience_ms = 200};
+static struct proof_case proof_case;
 
 static void check_fault(enum proof_mode mode, enum tls_direction direction, enum tls_version version, enum fault fault,
                         const char *in_detail)
@@ -362,6 +362,7 @@ static void check_fault(enum proof_mode mode, enum tls_direction direction, enum
 	memset(&kernel, 0, sizeof(kernel));
 	kernel.b = -1;
 	kernel.fault = fault;
+	proof_case.patience_ms = fault == STUCK ? 50 : PROOF_PATIENCE_MS;
 	proof_case.mode = mode;
 	proof_case.direction = direction;
 	proof_case.result = &result;
