@@ -92,6 +92,8 @@ def declare(index, version, cipher):
                 rf"tcp-ulp-tls version: {version[-3:]}.* rxconf: sw txconf: sw", said), said)
         else:
             expect_that("a reason for user space", row["mode_reason"] not in ("", "none"), row)
+        # With TLS 1.2 the end of the gateway is told to a backend only when that one has ended, too: so it ends first.
+        client.exchange(connection, "/", headers={"Connection": "close"})
         connection.close()
         until(lambda: all(each["destination"] != f"{service.vip4}:80" for each in stage.agent.connections()), 5,
               "no connection left")
@@ -99,17 +101,6 @@ def declare(index, version, cipher):
 
 for each_index, (each_version, each_cipher, _, _) in enumerate(SUITES):
     declare(each_index, each_version, each_cipher)
-
-
-@case("sessions are resumed: nginx says so, and the resumed connection is verified and in the same mode", limit=90)
-def resumption(stage):
-    for index in (0, 3):
-        version, _, _, service, _ = stage.suites[index]
-        seen = []
-        for _ in range(3):
-            answer = client.request(stage.gateway, service.vip4, 80, "/")
-            seen.append(answer.values["reused"])
-        expect_that(f"{version}: a connection that nginx calls reused ('r')", "r" in seen, seen)
 
 
 @case("with kTLS switched off everything works in user space, and the status says why", limit=120)
