@@ -16,9 +16,6 @@
 #include "observe/json.h"
 #include "postern/abi.h"
 
-/* An agent that changes the map may send the iteration back to its start. */
-#define DESTINATION_STEPS_MAX (2 * POSTERN_MAX_DESTINATIONS)
-
 struct truth {
 	char directory[PATH_MAX]; /* <bpffs>/vN */
 	char error[256];          /* the first one */
@@ -161,6 +158,15 @@ static void look_at_gateways(struct truth *truth)
 	}
 }
 
+/* An agent that changes the map may send the iteration back to its start: no more steps than twice its size. */
+static uint64_t steps_at_most(int map)
+{
+	struct bpf_map_info info = {0};
+	uint32_t size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(map, &info, &size) == 0 ? 2 * (uint64_t)info.max_entries : 0;
+}
+
 static json_t *count_destinations(struct truth *truth)
 {
 	_cleanup_close_ int map = open_map(truth, "destination_map");
@@ -168,7 +174,7 @@ static json_t *count_destinations(struct truth *truth)
 	struct postern_destination_key key;
 	struct postern_destination_key *previous = NULL;
 
-	for (unsigned int i = 0; map >= 0 && i < DESTINATION_STEPS_MAX; i++) {
+	for (uint64_t steps = map >= 0 ? steps_at_most(map) : 0; steps > 0; steps--) {
 		struct postern_destination_key next;
 		struct postern_destination value = {0};
 
