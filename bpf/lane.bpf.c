@@ -45,6 +45,7 @@ int lane_join(struct bpf_sock_ops *ctx)
 	struct postern_gateway_socket *storage;
 	struct bpf_sock *sk;
 	const __u32 *offer;
+	__u32 slot;
 	__u64 cookie;
 	long error;
 
@@ -60,9 +61,12 @@ int lane_join(struct bpf_sock_ops *ctx)
 	offer = bpf_map_lookup_elem(&lane_slot_map, &cookie);
 	if (!offer)
 		return 1;
-	/* From here on the slot is G's: hold_attempt gives it back with G's end, joined or not. */
-	storage->lane_slot = *offer;
-	bpf_map_delete_elem(&lane_slot_map, &cookie);
+	/* Who deletes the offer has the slot: the worker takes back what G did not take. */
+	slot = *offer;
+	if (bpf_map_delete_elem(&lane_slot_map, &cookie))
+		return 1;
+	/* From here on it is G's: hold_attempt gives it back with G's end, joined or not. */
+	storage->lane_slot = slot;
 	if (!may_join(storage))
 		return 1;
 	error = bpf_sock_hash_update(ctx, &lane_gateway, &cookie, BPF_ANY);

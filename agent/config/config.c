@@ -179,6 +179,17 @@ const struct setting settings[] = {
                 .help = "held connects (dial and handshake) at a time, of all workers together",
         },
         {
+                .flag = "max-destinations",
+                .key = "maxDestinations",
+                .type = SETTING_NUMBER,
+                .offset = offsetof(struct config, max_destinations),
+                .minimum = 1,
+                .maximum = 1u << 22,
+                .fallback = "131072",
+                .placeholder = "N",
+                .help = "keys of the kernel's destination map when it is made; a pinned one keeps its size",
+        },
+        {
                 .flag = "run-dir",
                 .key = "runDir",
                 .type = SETTING_PATH,

@@ -72,6 +72,7 @@ struct config {
 	uint64_t tombstone_ns;
 	uint32_t max_connections; /* of all workers together */
 	uint32_t max_handshakes;
+	uint32_t max_destinations;
 };
 
 enum config_action { /* what config_parse() says is to be done; negative errno apart */

@@ -89,6 +89,38 @@ static int draw_release_priority(struct hooks *hooks)
 	return 0;
 }
 
+/* A pinned map has the size that it was made with; a load with another one would fail. */
+static unsigned int pinned_size(const char *pin)
+{
+	_cleanup_close_ int fd = bpf_obj_get(pin);
+	struct bpf_map_info info = {0};
+	uint32_t size = sizeof(info);
+
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 ? info.max_entries : 0;
+}
+
+static int set_destination_count(struct hooks *hooks)
+{
+	struct bpf_map *const maps[] = {
+	        hooks->skeleton->maps.destination_map,
+	        hooks->skeleton->maps.covered_addresses,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+		const char *pin = bpf_map__pin_path(maps[i]);
+		unsigned int pinned = pin ? pinned_size(pin) : 0;
+		int error = bpf_map__set_max_entries(maps[i], pinned ? pinned : hooks->max_destinations);
+
+		if (error)
+			return error;
+		if (pinned && pinned != hooks->max_destinations)
+			log_warning("a pinned map keeps its size",
+			            "map=%s entries=%u wanted=%u remedy=\"posternctl uninstall, then start again\"",
+			            bpf_map__name(maps[i]), pinned, hooks->max_destinations);
+	}
+	return 0;
+}
+
 static int load_programs(struct hooks *hooks)
 {
 	int error;
@@ -100,6 +132,8 @@ static int load_programs(struct hooks *hooks)
 		return error;
 	}
 	error = hooks->directory ? set_pin_paths(hooks) : 0;
+	if (!error)
+		error = set_destination_count(hooks);
 	if (!error)
 		error = draw_release_priority(hooks);
 	if (!error)
@@ -178,9 +212,8 @@ static int start(struct hooks *hooks, const char *bpffs)
 		const char *what;
 		int (*step)(struct hooks *hooks);
 	} steps[] = {
-	        {"check the version of the maps", check_abi},
-	        {"make the workers' rings", make_rings},
-	        {"map the lane's slots", map_lane_slots},
+	        {"check the version of the maps", check_abi}, {"make the workers' rings", make_rings},
+	        {"map the lane's slots", map_lane_slots},     {"take back the lane's offers", hooks_lane_forget_offers},
 	        {"attach the lane's program", attach_lane},
 	};
 	int error = bpffs ? hooks_prepare_directory(bpffs, &hooks->directory) : 0;
@@ -210,6 +243,7 @@ int hooks_load(const struct hooks_options *options, struct hooks **hooks_out)
 	if (!hooks)
 		return -ENOMEM;
 	hooks->worker_count = options->worker_count;
+	hooks->max_destinations = options->max_destinations ? options->max_destinations : POSTERN_MAX_DESTINATIONS;
 	hooks->witness_link_fd = -1;
 	for (size_t i = 0; i < POSTERN_MAX_WORKERS; i++)
 		hooks->ring_fd[i] = -1;

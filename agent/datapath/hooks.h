@@ -18,6 +18,8 @@ struct hooks;
 struct hooks_options {
 	const char *bpffs; /* e.g. /sys/fs/bpf/postern; NULL: nothing is pinned (the proof, tests) */
 	unsigned int worker_count;
+	unsigned int max_destinations; /* the destination map's size; 0: POSTERN_MAX_DESTINATIONS. A pinned map keeps
+	                                  its own */
 };
 
 /*
@@ -40,8 +42,8 @@ int hooks_detach_gateway(struct hooks *hooks, const char *name, const char *cgro
 /* True while every link of this gateway is attached, by the kernel's word (bpf_link_info), not by a flag. */
 bool hooks_gateway_attached(struct hooks *hooks, const char *name);
 /*
- * Detach the pinned hooks of every gateway that is not named: what an agent did not see leave while it was down. Returns
- * how many gateways were detached, or the first -errno.
+ * Detach the pinned hooks of every gateway that is not named: what an agent did not see leave while it was down.
+ * Returns how many gateways were detached, or the first -errno.
  */
 int hooks_keep_gateways(struct hooks *hooks, const char *const *names, size_t count);
 /* The witness, on the agent's own cgroup. */
@@ -64,8 +66,15 @@ int hooks_for_each_destination(struct hooks *hooks,
                                             const struct postern_destination *destination),
                                void *context);
 int hooks_set_guarded_port(struct hooks *hooks, uint16_t port, bool guarded); /* host byte order */
-int hooks_set_cidr(struct hooks *hooks, const struct cidr *cidr, bool present);
+/* The same, 64 ports at once: bit p % 64 of word p / 64. */
+#define HOOKS_GUARDED_WORDS (65536 / 64)
+int hooks_get_guarded_word(struct hooks *hooks, unsigned int index, uint64_t *word);
+int hooks_set_guarded_word(struct hooks *hooks, unsigned int index, uint64_t word);
+int hooks_set_cidr(struct hooks *hooks, const struct cidr *cidr, bool present); /* -ENOSPC: the trie is full */
+/* Calls for each CIDR in the kernel's trie; the callback may change the trie. */
+int hooks_for_each_cidr(struct hooks *hooks, void (*each)(void *context, const struct cidr *cidr), void *context);
 int hooks_set_runtime_config(struct hooks *hooks, const struct postern_runtime_config *config);
+int hooks_get_runtime_config(struct hooks *hooks, struct postern_runtime_config *config);
 
 /* Listener's filter and mark; the filter must be attached before listen(). */
 int hooks_attach_listener(struct hooks *hooks, int listener_fd, const struct postern_listener_mark *mark);

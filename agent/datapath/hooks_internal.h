@@ -39,12 +39,16 @@ struct hooks {
 	struct postern_bpf *skeleton;
 	char *directory; /* <bpffs>/vN; NULL: nothing is pinned */
 	unsigned int worker_count;
+	unsigned int max_destinations;
 	uint32_t release_priority;
 	int ring_fd[POSTERN_MAX_WORKERS];
 	struct postern_lane_slot *lane_slots;
 	struct hooks_gateway *gateways;
 	int witness_link_fd;
 };
+
+/* hooks_maps.c: an earlier agent's offers name slots that this one gives to others. */
+int hooks_lane_forget_offers(struct hooks *hooks);
 
 /* hooks_links.c */
 void hooks_close_links(struct hooks *hooks);

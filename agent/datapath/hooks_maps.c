@@ -174,6 +174,16 @@ int hooks_set_guarded_port(struct hooks *hooks, uint16_t port, bool guarded)
 	return map_update(fd, &index, &word);
 }
 
+int hooks_get_guarded_word(struct hooks *hooks, unsigned int index, uint64_t *word)
+{
+	return map_lookup(MAP_FD(hooks, guarded_ports), &index, word);
+}
+
+int hooks_set_guarded_word(struct hooks *hooks, unsigned int index, uint64_t word)
+{
+	return map_update(MAP_FD(hooks, guarded_ports), &index, &word);
+}
+
 int hooks_set_cidr(struct hooks *hooks, const struct cidr *cidr, bool present)
 {
 	const struct postern_cidr_key key = {.prefix_length = cidr->prefix_length, .address = cidr->address};
@@ -183,11 +193,33 @@ int hooks_set_cidr(struct hooks *hooks, const struct cidr *cidr, bool present)
 	return present ? map_update(fd, &key, &unused) : map_delete(fd, &key);
 }
 
+int hooks_for_each_cidr(struct hooks *hooks, void (*each)(void *context, const struct cidr *cidr), void *context)
+{
+	_cleanup_free_ void *keys = NULL;
+	size_t count = 0;
+	int error = collect_keys(MAP_FD(hooks, cluster_cidrs), sizeof(struct postern_cidr_key), &keys, &count);
+
+	for (size_t i = 0; !error && i < count; i++) {
+		const struct postern_cidr_key *key = (struct postern_cidr_key *)keys + i;
+		const struct cidr cidr = {.address = key->address, .prefix_length = key->prefix_length};
+
+		each(context, &cidr);
+	}
+	return error;
+}
+
 int hooks_set_runtime_config(struct hooks *hooks, const struct postern_runtime_config *config)
 {
 	uint32_t index = 0;
 
 	return map_update(MAP_FD(hooks, runtime_config), &index, config);
+}
+
+int hooks_get_runtime_config(struct hooks *hooks, struct postern_runtime_config *config)
+{
+	uint32_t index = 0;
+
+	return map_lookup(MAP_FD(hooks, runtime_config), &index, config);
 }
 
 /* ---- listeners and B ---- */
@@ -264,6 +296,21 @@ int hooks_lane_offer(struct hooks *hooks, uint64_t gateway_cookie, uint32_t slot
 int hooks_lane_withdraw(struct hooks *hooks, uint64_t gateway_cookie)
 {
 	return map_delete(MAP_FD(hooks, lane_slot_map), &gateway_cookie);
+}
+
+int hooks_lane_forget_offers(struct hooks *hooks)
+{
+	int fd = MAP_FD(hooks, lane_slot_map);
+	_cleanup_free_ void *keys = NULL;
+	size_t count = 0;
+	int error = collect_keys(fd, sizeof(uint64_t), &keys, &count);
+
+	for (size_t i = 0; !error && i < count; i++) {
+		error = map_delete(fd, (uint64_t *)keys + i);
+		if (error == -ENOENT) /* its G took it just now */
+			error = 0;
+	}
+	return error;
 }
 
 int hooks_lane_join_agent(struct hooks *hooks, uint64_t gateway_cookie, int a_fd)
