@@ -267,6 +267,25 @@ static bool attach(struct gateway *gateway, struct hooks *hooks)
 	return true;
 }
 
+/* First who accepts, then the map: a connect that comes in between would wait for its SYN's retransmit. */
+static int open_to_gateway(struct gateway *gateway, struct hooks *hooks, const struct gateway_options *options,
+                           char *problem, size_t problem_size)
+{
+	int error = options->serve ? options->serve(options->context, gateway) : 0;
+
+	if (error) {
+		snprintf(problem, problem_size, "the workers cannot serve it: %s", strerror(-error));
+		return error;
+	}
+	error = write_entry(gateway, hooks, true);
+	if (!error)
+		return 0;
+	snprintf(problem, problem_size, "the kernel's gateway map: %s", strerror(-error));
+	if (options->unserve)
+		options->unserve(options->context, gateway);
+	return error;
+}
+
 static bool enter(struct gateway *gateway, struct hooks *hooks, const struct gateway_options *options)
 {
 	struct postern_gateway entry = {0};
@@ -284,11 +303,8 @@ static bool enter(struct gateway *gateway, struct hooks *hooks, const struct gat
 		error = gateway_enter_namespace(gateway, hooks, options, entry.port, problem, sizeof(problem));
 	else
 		snprintf(problem, sizeof(problem), "no entry in the kernel's gateway map: %s", strerror(-error));
-	if (!error) {
-		error = write_entry(gateway, hooks, true);
-		if (error)
-			snprintf(problem, sizeof(problem), "the kernel's gateway map: %s", strerror(-error));
-	}
+	if (!error)
+		error = open_to_gateway(gateway, hooks, options, problem, sizeof(problem));
 	if (error) {
 		gateway_leave_namespace(gateway, hooks);
 		set_reason(gateway, "%s", problem);

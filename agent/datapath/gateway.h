@@ -67,6 +67,14 @@ struct gateway_options {
 	unsigned int ports_per_worker;  /* >= 2 */
 	uint16_t first_port, last_port; /* where the agent's ports may lie; a taken one means the next */
 	const char *agent_cgroup;       /* this cgroup, its ancestors and descendants are refused */
+	/*
+	 * The listeners are up, and their ports will be in the map next: who accepts on them must be ready before that.
+	 * 0, or negative errno: the gateway does not become READY. unserve takes it back if the rest fails. NULL:
+	 * nobody.
+	 */
+	int (*serve)(void *context, const struct gateway *gateway);
+	void (*unserve)(void *context, const struct gateway *gateway);
+	void *context;
 };
 
 /* Checks the rules of enrolment. 0; -EINVAL with a message (agent inside, nested with another gateway, not cgroup2). */
@@ -76,8 +84,8 @@ void gateway_free(struct gateway *gateway); /* closes listeners; leaves the hook
 
 /*
  * One try to go forward; idempotent, called at start and again (timer, cgroup event) until READY. Returns true when the
- * gateway became READY by this call: the caller then hands its listeners to the workers. ports_wanted may name the
- * ports of an earlier life of the agent (read from the pinned map): they are tried first.
+ * gateway became READY by this call. The ports of an earlier life of the agent are read from the pinned map and tried
+ * first.
  */
 bool gateway_advance(struct gateway *gateway, struct hooks *hooks, const struct gateway_options *options);
 /*

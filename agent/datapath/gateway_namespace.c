@@ -19,7 +19,8 @@
 #include "datapath/hooks.h"
 
 #define LISTEN_BACKLOG      4096
-#define NODE_PORT_FIRST     30000 /* kube-proxy's default range */
+#define RAW_SEND_BUFFER     (4 << 20) /* SYNs and refusals of a burst that loopback has not taken yet */
+#define NODE_PORT_FIRST     30000     /* kube-proxy's default range */
 #define NODE_PORT_LAST      32767
 #define EPHEMERAL_FIRST     32768 /* the kernel's default ip_local_port_range */
 #define EPHEMERAL_LAST      60999
@@ -347,7 +348,11 @@ static int open_raw(struct hooks *hooks, int family)
 {
 	_cleanup_close_ int fd = socket(family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_RAW);
 	uint32_t priority = hooks_release_priority(hooks);
+	const int send_buffer = RAW_SEND_BUFFER;
 
+	/* Where it cannot be had, less must do: what finds no room is sent at the SYN's retransmit. */
+	if (fd != -1)
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &send_buffer, sizeof(send_buffer));
 	if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority)) == -1)
 		return -errno;
 	return TAKE_FD(fd);
