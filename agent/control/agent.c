@@ -45,7 +45,7 @@ bool agent_ready(const struct agent *agent, char *reason, size_t size)
 		         agent->proof.hook[PROOF_WITNESS].detail);
 		return false;
 	}
-	if (agent->map_broken) {
+	if (kernel_maps_broken(&agent->maps)) {
 		snprintf(reason, size, "the kernel's maps do not hold every covered destination");
 		return false;
 	}
@@ -236,6 +236,7 @@ static int start(struct agent *agent)
 	const struct hooks_options hooks_options = {
 	        .bpffs = agent->config.bpffs,
 	        .worker_count = agent->worker_count,
+	        .max_destinations = agent->config.max_destinations,
 	};
 	int error = loop_new(&agent->loop);
 
@@ -300,8 +301,7 @@ static void stop(struct agent *agent)
 		snapshot_holder_free(agent->snapshots);
 	context_table_free(agent->contexts);
 	failures_free(agent->failures);
-	free(agent->plain_keys.keys);
-	free(agent->decisions);
+	decide_free(agent);
 	free(agent->agent_cgroup);
 	if (agent->signal_event.registered)
 		close(agent->signal_event.fd);

@@ -5,6 +5,7 @@
  *
  *   agent.c       start, stop, signals
  *   sync.c        source -> compile -> contexts -> publish -> kernel's maps -> sweep
+ *   kernel_maps.c the kernel's maps as a cache of the snapshot
  *   decide.c      HOLD: answers to the workers
  *   enrol.c       gateways from CONFIGURED to READY and LOST
  *   report.c      the documents of the status socket
@@ -19,20 +20,22 @@
 
 #include "base/loop.h"
 #include "config/config.h"
+#include "control/kernel_maps.h"
 #include "datapath/gateway.h"
 #include "datapath/proof.h"
 #include "datapath/worker.h"
 
 struct control_socket;
 struct files_source;
+struct object_store;
 struct settings_registry;
-struct snapshot;
 struct snapshot_holder;
 
 struct agent;
 
 /* One gateway of the configuration. It may not exist yet: a cgroup that systemd makes later. */
 struct enrolment {
+	struct agent *agent;
 	const struct config_gateway *config;
 	struct gateway_options options;
 	struct gateway *gateway; /* NULL until its cgroup exists and the rules allow it */
@@ -43,14 +46,14 @@ struct enrolment {
 /* A worker's question: what is this key, as of now? */
 struct decision {
 	unsigned int worker;
+	uint64_t question;
 	struct postern_destination_key key;
 };
 
-/* Keys that were decided PLAIN after HOLD, although no object names them. */
-struct plain_keys {
-	struct postern_destination_key *keys;
+struct decisions {
+	struct decision *at;
 	size_t count;
-	size_t size;
+	size_t capacity;
 };
 
 struct agent {
@@ -63,21 +66,19 @@ struct agent {
 	struct context_table *contexts;
 	struct snapshot_holder *snapshots;
 	struct settings_registry *registry;
-	struct files_source *files; /* NULL: no manifests */
+	struct files_source *files;       /* NULL: no manifests */
+	struct object_store *empty_store; /* then */
 	struct loop_source files_event;
 	uint64_t files_read_ns; /* the store shows the directory as of then */
 
-	struct snapshot *applied; /* what the kernel's maps show, but for removals that are still due */
-	struct loop_timer removal_timer;
-	struct loop_timer expiry_timer;
-	struct plain_keys plain_keys;
-	bool map_overflow; /* a covered key did not fit, and is held by a CIDR of its own */
-	bool map_broken;   /* not even that: the agent is not ready */
+	struct kernel_maps maps;
+	struct loop_timer settle_timer;  /* what leaves the maps */
+	struct loop_timer compile_timer; /* a tombstone ends, or a compile failed */
+	bool compile_due;                /* the store has what no snapshot shows */
 
 	pthread_mutex_t decisions_lock;
-	struct decision *decisions;
-	size_t decision_count;
-	size_t decision_size;
+	struct decisions asked;    /* by the workers, under the lock */
+	struct decisions deferred; /* until their keys have left the maps */
 
 	struct enrolment *enrolments;
 	size_t enrolment_count;
@@ -103,15 +104,15 @@ int sync_start(struct agent *agent);
 void sync_stop(struct agent *agent);
 /* Read what changed (force: everything), compile, apply. True if the source is in order as of now. */
 bool sync_refresh(struct agent *agent, bool force);
-/* The audit, and what a newly covered key needs: destroy plain sockets of every enforced gateway. */
-void sync_sweep(struct agent *agent, bool audit);
+/* Destroy the gateway's plain sockets to covered keys: when keys become covered, when it is enrolled, and by audit. */
+void sync_sweep(struct agent *agent, struct gateway *gateway, bool audit);
 
-/* decide.c */
-void decide_request(void *context, unsigned int worker_index, const struct postern_destination_key *key);
+/* decide.c. decide_request() is called by the workers. */
+int decide_request(void *context, unsigned int worker_index, uint64_t question,
+                   const struct postern_destination_key *key);
+/* Answer what was asked, and what was deferred. */
 void decide_pending(struct agent *agent);
-/* Keys that the new snapshot knows are no longer ours to remember. */
-void decide_forget_known(struct agent *agent, const struct snapshot *snapshot);
-bool decide_is_plain(const struct agent *agent, const struct postern_destination_key *key);
+void decide_free(struct agent *agent);
 
 /* enrol.c */
 int enrol_start(struct agent *agent);

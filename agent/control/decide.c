@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * HOLD: a worker holds a SYN to a destination that the kernel's map does not know but that could be covered. The source
- * is read as of now, once for all who wait; then the key is covered, denied, or PLAIN, and PLAIN goes into the kernel's
- * map before the worker is told, because the witness judges B by that map. A source in error gives no answer: the
- * workers' limit refuses.
+ * Questions of the workers: what is this key, as of now? They come from connects that the kernel held (HOLD), and from
+ * connects that it sent to the agent by a verdict that the snapshot has given up since.
+ *
+ * The source is read as of now, once for all who wait. A covered key is the worker's to look up. Any other is PLAIN,
+ * which goes into the kernel's map before the worker is told, because the witness judges B by that map; but not while
+ * the source has errors, nor if the map has no room: then it is refused. A key that is leaving the map is answered when
+ * it has left, so that an object which is replaced never opens a gap.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,122 +16,127 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "control/agent.h"
-#include "datapath/hooks.h"
-#include "policy/snapshot.h"
+#include "policy/vector.h"
 
 /* Without inotify's word the directory is read again if the last read is older. */
 #define FILES_FRESH_NS 100000000ull
-#define MAX_PLAIN_KEYS 65536
 
-void decide_request(void *context, unsigned int worker_index, const struct postern_destination_key *key)
+static int add(struct decisions *decisions, const struct decision *decision)
 {
-	struct agent *agent = context;
-
-	pthread_mutex_lock(&agent->decisions_lock);
-	if (agent->decision_count == agent->decision_size) {
-		size_t size = agent->decision_size ? 2 * agent->decision_size : 64;
-		struct decision *decisions = realloc(agent->decisions, size * sizeof(*decisions));
-
-		if (decisions) {
-			agent->decisions = decisions;
-			agent->decision_size = size;
-		}
-	}
-	/* Without memory for the question the worker's limit answers it: refused. */
-	if (agent->decision_count < agent->decision_size)
-		agent->decisions[agent->decision_count++] = (struct decision){.worker = worker_index, .key = *key};
-	pthread_mutex_unlock(&agent->decisions_lock);
-	loop_wake(agent->loop);
-}
-
-bool decide_is_plain(const struct agent *agent, const struct postern_destination_key *key)
-{
-	for (size_t i = 0; i < agent->plain_keys.count; i++) {
-		if (memcmp(&agent->plain_keys.keys[i], key, sizeof(*key)) == 0)
-			return true;
-	}
-	return false;
-}
-
-void decide_forget_known(struct agent *agent, const struct snapshot *snapshot)
-{
-	struct plain_keys *plain = &agent->plain_keys;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < plain->count; i++) {
-		if (!snapshot_find(snapshot, &plain->keys[i]))
-			plain->keys[kept++] = plain->keys[i];
-	}
-	plain->count = kept;
-}
-
-static int remember_plain(struct agent *agent, const struct postern_destination_key *key)
-{
-	struct plain_keys *plain = &agent->plain_keys;
-
-	if (decide_is_plain(agent, key))
-		return 0;
-	if (plain->count >= MAX_PLAIN_KEYS)
-		return -E2BIG;
-	if (plain->count == plain->size) {
-		size_t size = plain->size ? 2 * plain->size : 64;
-		struct postern_destination_key *keys = realloc(plain->keys, size * sizeof(*keys));
-
-		if (!keys)
-			return -ENOMEM;
-		plain->keys = keys;
-		plain->size = size;
-	}
-	plain->keys[plain->count++] = *key;
-	return 0;
-}
-
-/* No object names the key as of now: PLAIN, in the kernel's map first. */
-static void let_pass(struct agent *agent, const struct postern_destination_key *key)
-{
-	const struct postern_destination plain = {.verdict = POSTERN_VERDICT_PLAIN};
-	char text[DESTINATION_TEXT_MAX];
-	int error = remember_plain(agent, key);
+	int error = vector_reserve(&decisions->at, decisions->count, &decisions->capacity, sizeof(*decisions->at));
 
 	if (!error)
-		error = hooks_set_destination(agent->hooks, key, &plain);
-	if (error)
-		log_error("held destination not let pass", "destination=%s error=\"%s\"", destination_format(key, text),
-		          strerror(-error));
-	else
+		decisions->at[decisions->count++] = *decision;
+	return error;
+}
+
+int decide_request(void *context, unsigned int worker_index, uint64_t question,
+                   const struct postern_destination_key *key)
+{
+	struct agent *agent = context;
+	const struct decision decision = {.worker = worker_index, .question = question, .key = *key};
+	int error;
+
+	pthread_mutex_lock(&agent->decisions_lock);
+	error = add(&agent->asked, &decision);
+	pthread_mutex_unlock(&agent->decisions_lock);
+	if (!error)
+		loop_wake(agent->loop);
+	return error;
+}
+
+/* In the order in which they were asked: the deferred ones came first. */
+static struct decisions take_questions(struct agent *agent)
+{
+	struct decisions questions = agent->deferred;
+	struct decisions asked;
+
+	agent->deferred = (struct decisions){0};
+	pthread_mutex_lock(&agent->decisions_lock);
+	asked = agent->asked;
+	agent->asked = (struct decisions){0};
+	pthread_mutex_unlock(&agent->decisions_lock);
+	if (questions.count == 0) {
+		free(questions.at);
+		return asked;
+	}
+	for (size_t i = 0; i < asked.count; i++) {
+		if (add(&questions, &asked.at[i]) != 0)
+			break; /* the worker's limit answers those: refused */
+	}
+	free(asked.at);
+	return questions;
+}
+
+static bool covers(const struct agent *agent, const struct postern_destination_key *key)
+{
+	const struct destination *destination = snapshot_find(agent->maps.applied, key);
+
+	return destination && destination->verdict != POSTERN_VERDICT_PLAIN;
+}
+
+/* No object covers the key as of now: PLAIN, in the kernel's map first. The reason if it cannot be. */
+static enum postern_reason let_pass(struct agent *agent, const struct postern_destination_key *key)
+{
+	char text[DESTINATION_TEXT_MAX];
+	bool known = snapshot_find(agent->maps.applied, key) || key_table_find(&agent->maps.plain, key);
+	int error = kernel_maps_let_pass(&agent->maps, key);
+
+	if (!error && !known)
 		log_info("held destination is plain", "destination=%s", destination_format(key, text));
+	return error ? REASON_NO_MEMORY : REASON_NONE;
+}
+
+static enum postern_reason answer_to(struct agent *agent, const struct decision *decision, bool in_order)
+{
+	if (covers(agent, &decision->key))
+		return REASON_NONE;
+	return in_order ? let_pass(agent, &decision->key) : REASON_HOLD_TIMEOUT;
+}
+
+static void answer_worker(struct agent *agent, unsigned int worker, const struct decisions *questions, bool in_order,
+                          uint64_t as_of_ns)
+{
+	_cleanup_free_ struct hold_answer *answers = calloc(questions->count, sizeof(*answers));
+	size_t count = 0;
+
+	if (!answers)
+		return; /* the worker's limit answers: refused */
+	for (size_t i = 0; i < questions->count; i++) {
+		const struct decision *decision = &questions->at[i];
+
+		if (decision->worker != worker)
+			continue;
+		if (!covers(agent, &decision->key) && kernel_maps_is_leaving(&agent->maps, &decision->key)) {
+			(void)add(&agent->deferred, decision); /* without memory: the worker's limit */
+			continue;
+		}
+		answers[count++] = (struct hold_answer){
+		        .question = decision->question,
+		        .refusal = answer_to(agent, decision, in_order),
+		};
+	}
+	if (count)
+		worker_hold_answered(agent->workers[worker], as_of_ns, answers, count);
 }
 
 void decide_pending(struct agent *agent)
 {
-	struct decision *decisions;
-	size_t count;
-	uint64_t as_of_ns;
-	bool asked[POSTERN_MAX_WORKERS] = {false};
+	struct decisions questions = take_questions(agent);
+	uint64_t as_of_ns = monotonic_ns();
+	bool in_order;
 
-	pthread_mutex_lock(&agent->decisions_lock);
-	decisions = agent->decisions;
-	count = agent->decision_count;
-	agent->decisions = NULL;
-	agent->decision_count = 0;
-	agent->decision_size = 0;
-	pthread_mutex_unlock(&agent->decisions_lock);
-	if (count == 0)
-		return;
-
-	as_of_ns = monotonic_ns();
-	if (!sync_refresh(agent, as_of_ns - agent->files_read_ns > FILES_FRESH_NS)) {
-		log_warning("hold not answered", "waiting=%zu cause=\"the source has errors\"", count);
-	} else {
-		for (size_t i = 0; i < count; i++) {
-			asked[decisions[i].worker] = true;
-			if (agent->applied && !snapshot_find(agent->applied, &decisions[i].key))
-				let_pass(agent, &decisions[i].key);
-		}
-		for (unsigned int i = 0; i < agent->worker_count; i++) {
-			if (asked[i])
-				worker_hold_answered(agent->workers[i], as_of_ns);
-		}
+	if (questions.count) {
+		in_order = sync_refresh(agent, as_of_ns - agent->files_read_ns > FILES_FRESH_NS);
+		for (unsigned int i = 0; i < agent->worker_count; i++)
+			answer_worker(agent, i, &questions, in_order, as_of_ns);
 	}
-	free(decisions);
+	free(questions.at);
+}
+
+void decide_free(struct agent *agent)
+{
+	free(agent->asked.at);
+	free(agent->deferred.at);
+	agent->asked = agent->deferred = (struct decisions){0};
 }

@@ -47,26 +47,38 @@ static void create(struct agent *agent, struct enrolment *enrolment)
 		set_reason(enrolment, "");
 }
 
-static void serve(struct agent *agent, struct enrolment *enrolment)
+static void unserve(void *context, const struct gateway *gateway)
 {
-	for (unsigned int i = 0; i < agent->worker_count; i++) {
-		int error = worker_add_gateway(agent->workers[i], enrolment->gateway);
+	struct enrolment *enrolment = context;
+	struct agent *agent = enrolment->agent;
 
-		if (error)
-			log_error("gateway not served by a worker", "gateway=%s worker=%u error=\"%s\"",
-			          enrolment->gateway->name, i, strerror(-error));
-	}
-	enrolment->served = true;
-	log_info("gateway ready", "gateway=%s cgroup=%s mode=%s listeners=%zu", enrolment->gateway->name,
-	         enrolment->gateway->cgroup_path, config_gateway_mode_name(enrolment->gateway->mode),
-	         enrolment->gateway->listener_count);
+	for (unsigned int i = 0; i < agent->worker_count; i++)
+		(void)worker_remove_gateway(agent->workers[i], gateway);
+	enrolment->served = false;
 }
 
-static void withdraw(struct agent *agent, struct enrolment *enrolment)
+/* All workers or none: connects to the ports of one that does not serve would wait for their own limits. */
+static int serve(void *context, const struct gateway *gateway)
 {
-	for (unsigned int i = 0; enrolment->served && i < agent->worker_count; i++)
-		(void)worker_remove_gateway(agent->workers[i], enrolment->gateway);
-	enrolment->served = false;
+	struct enrolment *enrolment = context;
+	struct agent *agent = enrolment->agent;
+
+	for (unsigned int i = 0; i < agent->worker_count; i++) {
+		int error = worker_add_gateway(agent->workers[i], gateway);
+
+		if (error) {
+			unserve(context, gateway);
+			return error;
+		}
+	}
+	enrolment->served = true;
+	return 0;
+}
+
+static void withdraw(struct enrolment *enrolment)
+{
+	if (enrolment->served)
+		unserve(enrolment, enrolment->gateway);
 	gateway_free(enrolment->gateway);
 	enrolment->gateway = NULL;
 }
@@ -80,14 +92,13 @@ static void advance(struct agent *agent, struct enrolment *enrolment)
 	if (enrolment->gateway->state == GATEWAY_READY) {
 		if (gateway_check(enrolment->gateway, agent->hooks)) {
 			log_warning("gateway lost", "gateway=%s", enrolment->gateway->name);
-			withdraw(agent, enrolment);
+			withdraw(enrolment);
 		}
 		return;
 	}
-	/* The worker's descriptors must exist before the ports are in the map: the kernel checks listener by listener.
-	 */
+	/* Plain connections from before its hooks were on carry nothing any more; now they end. */
 	if (gateway_advance(enrolment->gateway, agent->hooks, &enrolment->options))
-		serve(agent, enrolment);
+		sync_sweep(agent, enrolment->gateway, false);
 }
 
 static bool all_ready(const struct agent *agent)
@@ -137,7 +148,8 @@ static void on_audit(struct loop_timer *timer)
 {
 	struct agent *agent = container_of(timer, struct agent, audit_timer);
 
-	sync_sweep(agent, true);
+	for (size_t i = 0; i < agent->enrolment_count; i++)
+		sync_sweep(agent, agent->enrolments[i].gateway, true);
 	if (loop_timer_set(agent->loop, timer, AUDIT_NS) != 0)
 		log_error("no memory", "what=\"audit timer\"");
 }
@@ -173,6 +185,7 @@ int enrol_start(struct agent *agent)
 	for (size_t i = 0; i < agent->enrolment_count; i++) {
 		struct enrolment *enrolment = &agent->enrolments[i];
 
+		enrolment->agent = agent;
 		enrolment->config = &config->gateways.at[i];
 		enrolment->options = (struct gateway_options){
 		        .name = enrolment->config->name,
@@ -185,6 +198,9 @@ int enrol_start(struct agent *agent)
 		        .first_port = config->ports.first,
 		        .last_port = config->ports.last,
 		        .agent_cgroup = agent->agent_cgroup,
+		        .serve = serve,
+		        .unserve = unserve,
+		        .context = enrolment,
 		};
 	}
 	forget_others(agent);
@@ -202,7 +218,7 @@ void enrol_stop(struct agent *agent)
 	loop_timer_cancel(agent->loop, &agent->audit_timer);
 	for (size_t i = 0; i < agent->enrolment_count; i++) {
 		if (agent->enrolments[i].gateway)
-			withdraw(agent, &agent->enrolments[i]);
+			withdraw(&agent->enrolments[i]);
 	}
 	free(agent->enrolments);
 	agent->enrolments = NULL;

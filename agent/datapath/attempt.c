@@ -1,119 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/failures.h"
-#include "base/log.h"
-#include "datapath/hooks.h"
+#include "datapath/context_table.h"
 #include "datapath/worker_internal.h"
 #include "policy/snapshot.h"
 #include "policy/snapshot_holder.h"
+#include "tls/context.h"
 
-/* An orphan waits for its CONNECT record, which comes again before the SYN's retransmit (1 s, then 2 s more). */
-#define ORPHAN_LIMIT_NS 5000000000ull
 /* A refused attempt is kept for SYN retransmits until G's socket is gone. */
 #define REFUSED_LIMIT_NS  5000000000ull
 #define READY_LIMIT_NS    5000000000ull
 #define SYNS_OF_AN_ORPHAN 2
 
-/* ---- the table: by gateway and G's end of the tuple ---- */
-
-static struct attempt **bucket_of(struct worker *worker, uint32_t gateway_id, const struct postern_tuple *tuple)
-{
-	struct postern_destination_key local = destination_key(&tuple->local, tuple->local_port);
-	uint64_t hash = destination_hash(&local) ^
-	                ((uint64_t)gateway_id << 32 | tuple->remote_port) * 0x9e3779b97f4a7c15ull;
-
-	return &worker->attempts[(hash ^ hash >> 29) & (ATTEMPT_BUCKETS - 1)];
-}
-
-struct attempt *attempt_find(struct worker *worker, const struct worker_gateway *gateway,
-                             const struct postern_tuple *tuple)
-{
-	struct attempt *attempt = *bucket_of(worker, gateway->gateway->id, tuple);
-
-	for (; attempt; attempt = attempt->bucket_next) {
-		const struct postern_tuple *other = &attempt->connect.header.tuple;
-
-		if (attempt->gateway == gateway && other->local_port == tuple->local_port &&
-		    other->remote_port == tuple->remote_port && address_equal(&other->local, &tuple->local))
-			return attempt;
-	}
-	return NULL;
-}
-
-void attempt_for_each(struct worker *worker, const struct worker_gateway *gateway,
-                      void (*each)(struct attempt *attempt, void *context), void *context)
-{
-	for (size_t i = 0; i < ATTEMPT_BUCKETS; i++) {
-		struct attempt *next;
-
-		for (struct attempt *attempt = worker->attempts[i]; attempt; attempt = next) {
-			next = attempt->bucket_next;
-			if (!gateway || attempt->gateway == gateway)
-				each(attempt, context);
-		}
-	}
-}
-
-static void on_limit(struct loop_timer *timer);
-static void on_b_event(struct loop_source *source, uint32_t events);
-
-static struct attempt *attempt_new(struct worker *worker, const struct worker_gateway *gateway,
-                                   const struct postern_record_header *header)
-{
-	struct attempt *attempt;
-	struct attempt **bucket;
-
-	attempt = calloc(1, sizeof(*attempt));
-	if (!attempt)
-		return NULL;
-	attempt->worker = worker;
-	attempt->gateway = gateway;
-	attempt->state = ATTEMPT_ORPHAN;
-	attempt->connect.header = *header;
-	attempt->begun_ns = header->time_ns;
-	attempt->timer.on_expire = on_limit;
-	attempt->b_source.on_event = on_b_event;
-	attempt->b_fd = -1;
-	attempt->policy = SNAPSHOT_NO_POLICY;
-	attempt->lane_slot = POSTERN_NO_LANE_SLOT;
-	bucket = bucket_of(worker, gateway->gateway->id, &header->tuple);
-	attempt->bucket_next = *bucket;
-	*bucket = attempt;
-	statistic_add(&worker->statistics.attempts, 1);
-	statistic_add(&worker->statistics.attempts_live, 1);
-	return attempt;
-}
-
-void attempt_free(struct attempt *attempt)
-{
-	struct worker *worker = attempt->worker;
-	struct attempt **link = bucket_of(worker, attempt->gateway->gateway->id, &attempt->connect.header.tuple);
-
-	while (*link != attempt)
-		link = &(*link)->bucket_next;
-	*link = attempt->bucket_next;
-	loop_timer_cancel(worker->loop, &attempt->timer);
-	dial_cancel(attempt);
-	if (attempt->lane_slot != POSTERN_NO_LANE_SLOT) {
-		hooks_lane_withdraw(worker->options.hooks, attempt->connect.socket.cookie);
-		lane_slot_abandon(attempt);
-	}
-	snapshot_unref(attempt->snapshot);
-	statistic_subtract(&worker->statistics.attempts_live, 1);
-	loop_defer_free(worker->loop, attempt);
-}
-
+/* The timer is armed all along, so re-arming it finds its place in the loop: see attempt_new(). */
 static void enter(struct attempt *attempt, enum attempt_state state, uint64_t limit_ns)
 {
 	attempt->state = state;
-	if (loop_timer_set(attempt->worker->loop, &attempt->timer, limit_ns) != 0 && state != ATTEMPT_REFUSED)
-		attempt_refuse(attempt, REASON_NO_MEMORY, "no timer");
+	(void)loop_timer_set(attempt->worker->loop, &attempt->timer, limit_ns);
 }
 
 /* Settings may be shared by several policies that say the same: the destination knows which one is its own. */
@@ -143,12 +50,13 @@ void attempt_refuse(struct attempt *attempt, enum postern_reason reason, const c
 		return;
 	attempt->reason = reason;
 	attempt->unreachable = reason == REASON_BACKEND_UNREACHABLE || reason == REASON_BACKEND_SILENT;
-	attempt->state = ATTEMPT_REFUSED;
+	enter(attempt, ATTEMPT_REFUSED, REFUSED_LIMIT_NS);
 	report(attempt, reason, detail);
 	dial_cancel(attempt);
+	lane_slot_withdraw(attempt);
+	attempt_leave_flight(attempt);
 	if (attempt->syn_known)
 		release_refusal(attempt);
-	enter(attempt, ATTEMPT_REFUSED, REFUSED_LIMIT_NS);
 }
 
 /* ---- the verdict ---- */
@@ -166,80 +74,207 @@ static void refuse_denied(struct attempt *attempt, const struct destination *des
 	attempt_refuse(attempt, destination->reason, detail);
 }
 
+static void forget_decision(struct attempt *attempt)
+{
+	tls_context_unref(attempt->context);
+	attempt->context = NULL;
+	snapshot_unref(attempt->snapshot);
+	attempt->snapshot = NULL;
+	attempt->settings = NULL;
+	attempt->policy = SNAPSHOT_NO_POLICY;
+}
+
+static const struct destination *look_up(struct attempt *attempt, struct snapshot *snapshot)
+{
+	const struct destination *destination;
+
+	forget_decision(attempt);
+	attempt->snapshot = snapshot;
+	if (!snapshot)
+		return NULL;
+	destination = snapshot_find(snapshot, &attempt->connect.socket.destination);
+	if (!destination)
+		return NULL;
+	attempt->policy = destination->policy;
+	if (destination->verdict == POSTERN_VERDICT_TLS) {
+		attempt->settings = snapshot_settings(snapshot, destination->settings_id);
+		attempt->context = context_table_get(attempt->worker->options.contexts, destination->settings_id);
+	}
+	return destination;
+}
+
+/* The destination by the current snapshot, which the attempt keeps from now on, with the context that belongs to it. */
+static const struct destination *look_up_current(struct attempt *attempt)
+{
+	struct snapshot_holder *snapshots = attempt->worker->options.snapshots;
+	uint64_t seen = 0;
+
+	for (;;) {
+		struct snapshot *snapshot = snapshot_holder_get(snapshots);
+		const struct destination *destination = look_up(attempt, snapshot);
+
+		if (!destination || destination->verdict != POSTERN_VERDICT_TLS || attempt->context)
+			return destination;
+		/* Another one may have been published in between, and the contexts of this one dropped. */
+		if (snapshot_generation(snapshot) == seen)
+			return destination;
+		seen = snapshot_generation(snapshot);
+	}
+}
+
 static void ask_control_thread(struct attempt *attempt)
 {
-	struct worker_options *options = &attempt->worker->options;
+	struct worker *worker = attempt->worker;
+	const struct worker_options *options = &worker->options;
 	uint64_t waited = monotonic_ns() - attempt->begun_ns;
 
 	/* The limit runs from the connect, however often the answer was too old. */
-	if (attempt->state != ATTEMPT_WAITING)
-		enter(attempt, ATTEMPT_WAITING, waited < options->hold_limit_ns ? options->hold_limit_ns - waited : 0);
-	if (attempt->state == ATTEMPT_WAITING)
-		options->request_decision(options->context, options->index, &attempt->connect.socket.destination);
+	enter(attempt, ATTEMPT_WAITING, waited < options->hold_limit_ns ? options->hold_limit_ns - waited : 0);
+	attempt->question = ++worker->last_question;
+	attempt_list_append(&worker->waiting, attempt);
+	if (options->request_decision(options->context, options->index, attempt->question,
+	                              &attempt->connect.socket.destination) != 0)
+		attempt_refuse(attempt, REASON_NO_MEMORY, "the destination could not be asked for");
 }
 
-void attempt_decide(struct attempt *attempt, uint64_t snapshot_as_of_ns)
+void attempt_decide(struct attempt *attempt, uint64_t as_of_ns)
 {
-	struct worker *worker = attempt->worker;
-	const struct postern_gateway_socket *socket = &attempt->connect.socket;
-	struct snapshot *snapshot = snapshot_holder_get(worker->options.snapshots);
-	const struct destination *destination = snapshot ? snapshot_find(snapshot, &socket->destination) : NULL;
-	bool held = socket->verdict == POSTERN_VERDICT_HOLD;
+	const struct destination *destination = look_up_current(attempt);
 
-	snapshot_unref(attempt->snapshot);
-	attempt->snapshot = snapshot;
-	attempt->settings = NULL;
-	attempt->policy = destination ? destination->policy : SNAPSHOT_NO_POLICY;
-	/* TLS and DENY are safe answers from any snapshot; that nothing covers the key must be known as of this
-	 * connect. */
-	if (held && snapshot_as_of_ns < attempt->begun_ns &&
-	    (!destination || destination->verdict == POSTERN_VERDICT_PLAIN)) {
-		ask_control_thread(attempt);
-		return;
-	}
+	attempt_list_remove(attempt); /* it waits no more */
+	/* TLS and DENY are safe answers from any snapshot. */
 	if (destination && destination->verdict == POSTERN_VERDICT_DENY) {
 		refuse_denied(attempt, destination);
 		return;
 	}
 	if (destination && destination->verdict == POSTERN_VERDICT_TLS) {
 		attempt->verdict = POSTERN_VERDICT_TLS;
-		attempt->settings = snapshot_settings(snapshot, destination->settings_id);
-		if (!attempt->settings)
-			attempt_refuse(attempt, REASON_INTERNAL, "settings are missing from the snapshot");
-		else
+		if (attempt->settings && attempt->context)
 			dial_start(attempt);
+		else
+			attempt_refuse(attempt, REASON_INTERNAL, "no TLS context for the policy's settings");
 		return;
 	}
-	/* Nothing covers the key. That is an answer to HOLD; for a connect that saw TLS the policy went meanwhile. */
-	if (!held) {
-		attempt_refuse(attempt, REASON_POLICY_CHANGED, "covered at connect(), not covered now");
+	/*
+	 * Nothing covers the key. That must be known as of this connect; and if the kernel's map said TLS, the key is
+	 * leaving it, and perhaps about to be covered again: the answer comes when it has left.
+	 */
+	if (as_of_ns < attempt->begun_ns) {
+		ask_control_thread(attempt);
 		return;
 	}
 	attempt->verdict = POSTERN_VERDICT_PLAIN;
 	dial_start(attempt);
 }
 
-/* ---- records ---- */
-
-static bool over_limit(struct worker *worker)
+static const char *refusal_detail(enum postern_reason refusal)
 {
-	return atomic_load_explicit(&worker->statistics.attempts_live, memory_order_relaxed) >=
-	       worker->options.max_attempts;
+	return refusal == REASON_HOLD_TIMEOUT ? "the source has errors" : "the kernel's destination map has no room";
 }
 
-/* A refusal before there is an attempt: only the counter and the operator can be told. G's SYN is left to its own
- * timer. */
-static void report_unborn(struct worker *worker, const struct worker_gateway *gateway,
-                          const struct postern_connect_record *record, enum postern_reason reason)
+void attempt_hold_answered(struct worker *worker, uint64_t as_of_ns, const struct hold_answer *answers, size_t count)
 {
-	worker_report(worker, gateway, record->header.tuple.local_port, &record->socket.destination, "", reason,
-	              "the attempt could not be kept");
+	struct attempt *attempt = worker->waiting.head;
+
+	/* Both are in the order of the questions. What waits no more has ended meanwhile. */
+	for (size_t i = 0; i < count && attempt;) {
+		struct attempt *next = attempt->list_next;
+
+		if (answers[i].question < attempt->question) {
+			i++;
+			continue;
+		}
+		if (answers[i].question == attempt->question) {
+			if (answers[i].refusal != REASON_NONE)
+				attempt_refuse(attempt, answers[i].refusal, refusal_detail(answers[i].refusal));
+			else
+				attempt_decide(attempt, as_of_ns);
+			i++;
+		}
+		attempt = next;
+	}
+}
+
+/* ---- the policy changes ---- */
+
+/* B as it is dialed now is of no use: begin with the verdict again. G waits on. */
+static void begin_anew(struct attempt *attempt)
+{
+	dial_cancel(attempt);
+	lane_slot_withdraw(attempt);
+	attempt->transmit_armed = false;
+	attempt->user_mode_reason = REASON_NONE;
+	attempt_decide(attempt, 0);
+}
+
+static bool is_decided(const struct attempt *attempt)
+{
+	switch (attempt->state) {
+	case ATTEMPT_DIALING:
+	case ATTEMPT_HANDSHAKE:
+	case ATTEMPT_READY:
+	case ATTEMPT_RELEASED:
+		return true;
+	case ATTEMPT_ORPHAN:
+	case ATTEMPT_WAITING:
+	case ATTEMPT_REFUSED:
+		break;
+	}
+	return false;
+}
+
+static void look_again(struct attempt *attempt, void *context)
+{
+	const struct destination *destination;
+
+	if (!is_decided(attempt))
+		return;
+	destination = snapshot_find(context, &attempt->connect.socket.destination);
+	/* Covered no more: what was begun under the policy ends under it. */
+	if (!destination || destination->verdict == POSTERN_VERDICT_PLAIN)
+		return;
+	if (destination->verdict == POSTERN_VERDICT_TLS && attempt->settings &&
+	    attempt->settings->id == destination->settings_id)
+		return;
+	if (attempt->state == ATTEMPT_RELEASED)
+		attempt_refuse(attempt, REASON_POLICY_CHANGED, "between the release and accept()");
+	else
+		begin_anew(attempt);
+}
+
+void attempt_policy_changed(struct worker *worker)
+{
+	struct snapshot *snapshot = snapshot_holder_get(worker->options.snapshots);
+
+	if (snapshot)
+		attempt_for_each(worker, NULL, look_again, snapshot);
+	snapshot_unref(snapshot);
+}
+
+/* ---- records ---- */
+
+/* A socket that the gateway made in another namespace, or before it left this one, is not ours to dial for. */
+static struct worker_gateway *gateway_of_record(struct worker *worker, const struct postern_connect_record *record)
+{
+	struct worker_gateway *gateway = worker_find_gateway(worker, record->socket.gateway_id);
+
+	return gateway && gateway->gateway->netns_cookie == record->netns_cookie ? gateway : NULL;
+}
+
+/* The port was used again: what we knew is about a connect that no longer exists. */
+static void forget_stale(struct attempt *attempt)
+{
+	if (attempt->state != ATTEMPT_REFUSED)
+		report(attempt, REASON_GATEWAY_GAVE_UP, "its port is used by another connect");
+	attempt_free(attempt);
 }
 
 void attempt_on_connect(struct worker *worker, const struct postern_connect_record *record)
 {
-	struct worker_gateway *gateway = worker_find_gateway(worker, record->socket.gateway_id);
+	struct worker_gateway *gateway = gateway_of_record(worker, record);
+	enum postern_reason refusal;
 	struct attempt *attempt;
+	const char *detail;
 
 	if (!gateway) {
 		failures_count(worker->options.failures, REASON_GATEWAY_REMOVED);
@@ -247,24 +282,35 @@ void attempt_on_connect(struct worker *worker, const struct postern_connect_reco
 	}
 	attempt = attempt_find(worker, gateway, &record->header.tuple);
 	if (attempt && attempt->connect.header.isn != record->header.isn) {
-		/* The port was used again: what we knew is about a connect that no longer exists. */
-		attempt_free(attempt);
+		forget_stale(attempt);
 		attempt = NULL;
 	}
 	if (attempt && attempt->state != ATTEMPT_ORPHAN)
 		return; /* RTO_CB's copy of a record that did arrive */
 	if (!attempt)
 		attempt = attempt_new(worker, gateway, &record->header);
-	if (!attempt) {
-		report_unborn(worker, gateway, record, REASON_NO_MEMORY);
+	if (!attempt) { /* its SYN follows, and is refused */
+		worker_report(worker, gateway, record->header.tuple.local_port, &record->socket.destination, "",
+		              REASON_TOO_MANY_HANDSHAKES, "the attempt could not be kept");
 		return;
 	}
 	attempt->connect = *record;
-	if (over_limit(worker)) {
-		attempt_refuse(attempt, REASON_TOO_MANY_HANDSHAKES, "");
+	refusal = attempt_admit(attempt, &detail);
+	if (refusal != REASON_NONE)
+		attempt_refuse(attempt, refusal, detail);
+	else
+		attempt_decide(attempt, 0);
+}
+
+static void held_orphan(struct attempt *attempt)
+{
+	/* Its CONNECT record was lost, or nobody of ours sent it: the retransmit brings the record again. */
+	if (attempt->syn_count < SYNS_OF_AN_ORPHAN)
 		return;
-	}
-	attempt_decide(attempt, 0);
+	attempt_refuse(attempt, REASON_NO_CONNECT_RECORD, "");
+	/* No GONE record will come for it either. */
+	if (attempt->answered)
+		attempt_free(attempt);
 }
 
 void attempt_on_syn(struct worker *worker, const struct postern_syn_record *record)
@@ -283,22 +329,19 @@ void attempt_on_syn(struct worker *worker, const struct postern_syn_record *reco
 		attempt_free(attempt);
 		attempt = NULL;
 	}
-	if (!attempt) {
+	if (!attempt)
 		attempt = attempt_new(worker, listener->gateway, &record->header);
-		if (!attempt) {
-			failures_count(worker->options.failures, REASON_NO_MEMORY);
-			return;
-		}
-		enter(attempt, ATTEMPT_ORPHAN, ORPHAN_LIMIT_NS);
+	if (!attempt) {
+		failures_count(worker->options.failures, REASON_TOO_MANY_HANDSHAKES);
+		release_reset(worker, listener->gateway, record);
+		return;
 	}
 	attempt->syn = *record;
 	attempt->syn_known = true;
 	attempt->syn_count++;
 	switch (attempt->state) {
 	case ATTEMPT_ORPHAN:
-		/* Its CONNECT record was lost, or nobody of ours sent it: the retransmit brings the record again. */
-		if (attempt->syn_count >= SYNS_OF_AN_ORPHAN || over_limit(worker))
-			attempt_refuse(attempt, REASON_NO_CONNECT_RECORD, "");
+		held_orphan(attempt);
 		break;
 	case ATTEMPT_READY:
 	case ATTEMPT_RELEASED:
@@ -335,11 +378,12 @@ static enum postern_reason reason_of_giving_up(enum attempt_state state)
 
 void attempt_on_gone(struct worker *worker, const struct postern_connect_record *record)
 {
-	struct worker_gateway *gateway = worker_find_gateway(worker, record->socket.gateway_id);
+	struct worker_gateway *gateway = gateway_of_record(worker, record);
 	struct attempt *attempt = gateway ? attempt_find(worker, gateway, &record->header.tuple) : NULL;
 	char detail[64];
 
-	if (!attempt)
+	/* An orphan's cookie is not known: its CONNECT record was lost. */
+	if (!attempt || (attempt->state != ATTEMPT_ORPHAN && attempt->connect.socket.cookie != record->socket.cookie))
 		return;
 	if (attempt->state != ATTEMPT_REFUSED) {
 		snprintf(detail, sizeof(detail), "the gateway gave up after %llu ms",
@@ -353,31 +397,21 @@ void attempt_on_gone(struct worker *worker, const struct postern_connect_record 
 
 void attempt_ready(struct attempt *attempt)
 {
-	struct worker *worker = attempt->worker;
-	const struct postern_gateway_socket *socket = &attempt->connect.socket;
-
-	loop_remove(worker->loop, &attempt->b_source);
-	if (worker->options.lane && socket->flags & POSTERN_G_NONBLOCK && !(socket->flags & POSTERN_G_MPTCP)) {
-		attempt->lane_slot = lane_slot_take(worker);
-		if (attempt->lane_slot != POSTERN_NO_LANE_SLOT &&
-		    hooks_lane_offer(worker->options.hooks, socket->cookie, attempt->lane_slot) != 0) {
-			lane_slot_give_back(worker, attempt->lane_slot);
-			attempt->lane_slot = POSTERN_NO_LANE_SLOT;
-		}
-	}
+	loop_remove(attempt->worker->loop, &attempt->b_source);
+	lane_slot_offer(attempt);
 	enter(attempt, ATTEMPT_READY, READY_LIMIT_NS);
-	if (attempt->state == ATTEMPT_READY && attempt->syn_known)
+	if (attempt->syn_known)
 		release_syn(attempt);
 }
 
-static void on_b_event(struct loop_source *source, uint32_t events)
+void attempt_on_b_event(struct loop_source *source, uint32_t events)
 {
 	struct attempt *attempt = container_of(source, struct attempt, b_source);
 
 	dial_on_event(attempt, events);
 }
 
-static void on_limit(struct loop_timer *timer)
+void attempt_on_limit(struct loop_timer *timer)
 {
 	struct attempt *attempt = container_of(timer, struct attempt, timer);
 
@@ -399,6 +433,9 @@ static void on_limit(struct loop_timer *timer)
 		attempt_free(attempt);
 		break;
 	case ATTEMPT_ORPHAN:
+		failures_count(attempt->worker->options.failures, REASON_NO_CONNECT_RECORD);
+		attempt_free(attempt);
+		break;
 	case ATTEMPT_REFUSED:
 		attempt_free(attempt);
 		break;

@@ -21,97 +21,6 @@
 #define SO_DETACH_FILTER 27
 #endif
 
-/* ---- lane slots ---- */
-
-#define RECLAIM_INTERVAL_NS 1000000000ull
-
-/* All slots are out: those whose CLOSED record was lost (a full ring) come back, by the kernel's own word about G. */
-static void reclaim_slots(struct worker *worker)
-{
-	uint64_t now = monotonic_ns();
-
-	if (now - worker->slots_reclaimed_ns < RECLAIM_INTERVAL_NS)
-		return;
-	worker->slots_reclaimed_ns = now;
-	for (uint32_t slot = 0; slot < POSTERN_MAX_LANE_SLOTS; slot++) {
-		struct lane_slot_state *state = &worker->slot_states[slot];
-
-		if (!state->awaits_close || hooks_lane_has_gateway(worker->options.hooks, state->gateway_cookie))
-			continue;
-		state->awaits_close = false;
-		lane_slot_give_back(worker, slot);
-	}
-}
-
-uint32_t lane_slot_take(struct worker *worker)
-{
-	struct postern_lane_slot *slots = hooks_lane_slots(worker->options.hooks);
-	uint32_t slot;
-
-	if (worker->free_slot_count == 0)
-		reclaim_slots(worker);
-	if (worker->free_slot_count == 0)
-		return POSTERN_NO_LANE_SLOT;
-	slot = worker->free_slots[--worker->free_slot_count];
-	memset(&slots[slot], 0, sizeof(slots[slot]));
-	return slot;
-}
-
-void lane_slot_give_back(struct worker *worker, uint32_t slot)
-{
-	worker->free_slots[worker->free_slot_count++] = slot;
-}
-
-void lane_slot_abandon(struct attempt *attempt)
-{
-	struct worker *worker = attempt->worker;
-
-	if (attempt->state == ATTEMPT_RELEASED)
-		worker->slot_states[attempt->lane_slot] = (struct lane_slot_state){
-		        .awaits_close = true,
-		        .gateway_cookie = attempt->connect.socket.cookie,
-		};
-	else
-		lane_slot_give_back(worker, attempt->lane_slot);
-	attempt->lane_slot = POSTERN_NO_LANE_SLOT;
-}
-
-void lane_slot_closed(struct worker *worker, const struct postern_connect_record *record)
-{
-	uint32_t slot = record->socket.lane_slot;
-	struct lane_slot_state *state;
-
-	if (slot >= POSTERN_MAX_LANE_SLOTS)
-		return;
-	state = &worker->slot_states[slot];
-	if (state->connection && state->connection->gateway_cookie == record->socket.cookie) {
-		state->connection->lane_closed = true; /* it may still be flushing towards B: its end frees the slot */
-	} else if (state->awaits_close) {
-		state->awaits_close = false;
-		lane_slot_give_back(worker, slot);
-	}
-}
-
-/* The connection ended: a slot is used again only after G's CLOSE, or G's program would count into a stranger's slot.
- */
-static void lane_leave(struct connection *connection)
-{
-	struct worker *worker = connection->worker;
-
-	if (connection->lane_slot == POSTERN_NO_LANE_SLOT)
-		return;
-	hooks_lane_leave_agent(worker->options.hooks, connection->gateway_cookie);
-	worker->slot_states[connection->lane_slot] = (struct lane_slot_state){
-	        .awaits_close = !connection->lane_closed,
-	        .gateway_cookie = connection->gateway_cookie,
-	};
-	if (connection->lane_closed)
-		lane_slot_give_back(worker, connection->lane_slot);
-	connection->lane_slot = POSTERN_NO_LANE_SLOT;
-}
-
-/* ---- life ---- */
-
 static void forget(struct connection *connection)
 {
 	struct worker *worker = connection->worker;
@@ -122,7 +31,7 @@ static void forget(struct connection *connection)
 		worker->connections = connection->next;
 	if (connection->next)
 		connection->next->previous = connection->previous;
-	lane_leave(connection);
+	lane_slot_leave(connection);
 	free(connection->policy);
 	free(connection->sni);
 	statistic_subtract(&worker->statistics.connections_live, 1);
@@ -206,11 +115,8 @@ static bool join_lane(struct connection *connection, struct attempt *attempt, in
 {
 	struct worker *worker = connection->worker;
 
-	if (attempt->lane_slot == POSTERN_NO_LANE_SLOT)
+	if (!lane_slot_pass_on(attempt, connection))
 		return false;
-	connection->lane_slot = attempt->lane_slot;
-	worker->slot_states[connection->lane_slot].connection = connection;
-	attempt->lane_slot = POSTERN_NO_LANE_SLOT;
 	if (hooks_lane_join_agent(worker->options.hooks, connection->gateway_cookie, a_fd) != 0)
 		return false;
 	statistic_add(&worker->statistics.lane_connections, 1);
@@ -229,30 +135,12 @@ static void prepare_a(int a_fd)
 	(void)setsockopt(a_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-void connection_start(struct attempt *attempt, int a_fd)
+static void describe_relay(const struct attempt *attempt, struct connection *connection, int a_fd,
+                           struct relay_options *relay)
 {
-	struct worker *worker = attempt->worker;
-	const struct worker_options *options = &worker->options;
-	struct connection *connection = NULL;
-	enum postern_reason refused = REASON_NONE;
-	struct relay_options relay;
-	int error = 0;
+	const struct worker_options *options = &attempt->worker->options;
 
-	if (atomic_load_explicit(&worker->statistics.connections_live, memory_order_relaxed) >=
-	    options->max_connections)
-		refused = REASON_TOO_MANY_CONNECTIONS;
-	else
-		connection = connection_new(attempt);
-	if (!connection) {
-		close(a_fd);
-		worker_report(worker, attempt->gateway, attempt->connect.header.tuple.local_port,
-		              &attempt->connect.socket.destination, "",
-		              refused != REASON_NONE ? refused : REASON_NO_MEMORY, "");
-		attempt_free(attempt);
-		return;
-	}
-	prepare_a(a_fd);
-	relay = (struct relay_options){
+	*relay = (struct relay_options){
 	        .a_fd = a_fd,
 	        .b_fd = attempt->b_fd,
 	        .session = attempt->session,
@@ -266,17 +154,36 @@ void connection_start(struct attempt *attempt, int a_fd)
 		const struct tls_session_info *info = &connection->info;
 		const struct proof *proof = options->proof;
 
-		relay.kernel_receive = attempt->transmit_armed && attempt->user_mode_reason == REASON_NONE;
-		relay.splice_to_backend = options->splice && attempt->transmit_armed &&
-		                          proof_allows(proof, PROOF_SPLICE, TLS_DIRECTION_TRANSMIT, info->version,
-		                                       info->cipher);
+		relay->kernel_receive = attempt->transmit_armed && attempt->user_mode_reason == REASON_NONE;
+		relay->splice_to_backend = options->splice && attempt->transmit_armed &&
+		                           proof_allows(proof, PROOF_SPLICE, TLS_DIRECTION_TRANSMIT, info->version,
+		                                        info->cipher);
 		/* Copying is cheaper towards the gateway (relay-costs): splice there is not asked for. */
-		relay.no_pad = relay.kernel_receive &&
-		               proof_allows(proof, PROOF_NO_PAD, TLS_DIRECTION_RECEIVE, info->version, info->cipher);
-		relay.kernel_rekey = proof->rekey[TLS_DIRECTION_RECEIVE].verdict == PROOF_SAFE;
+		relay->no_pad = relay->kernel_receive &&
+		                proof_allows(proof, PROOF_NO_PAD, TLS_DIRECTION_RECEIVE, info->version, info->cipher);
+		relay->kernel_rekey = proof->rekey[TLS_DIRECTION_RECEIVE].verdict == PROOF_SAFE;
 	}
+}
+
+void connection_start(struct attempt *attempt, int a_fd)
+{
+	struct worker *worker = attempt->worker;
+	struct connection *connection = connection_new(attempt);
+	struct relay_options relay;
+	int error;
+
+	/* attempt_admit() has counted it towards the limit of connections. */
+	if (!connection) {
+		close(a_fd);
+		worker_report(worker, attempt->gateway, attempt->connect.header.tuple.local_port,
+		              &attempt->connect.socket.destination, "", REASON_NO_MEMORY, "");
+		attempt_free(attempt);
+		return;
+	}
+	prepare_a(a_fd);
+	describe_relay(attempt, connection, a_fd, &relay);
 	if (join_lane(connection, attempt, a_fd))
-		relay.lane_slot = &hooks_lane_slots(options->hooks)[connection->lane_slot];
+		relay.lane_slot = &hooks_lane_slots(worker->options.hooks)[connection->lane_slot];
 	error = relay_start(&worker->relay, &relay, &connection->relay);
 	if (error) {
 		char detail[96];

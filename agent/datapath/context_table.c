@@ -75,35 +75,14 @@ struct tls_context *context_table_get(struct context_table *table, uint32_t sett
 	return context;
 }
 
-int context_table_update(struct context_table *table, const struct snapshot *snapshot)
+/* Readers of the old rows have taken their references under the lock. */
+static void replace(struct context_table *table, struct entry *entries, size_t count)
 {
-	size_t wanted = snapshot_settings_count(snapshot);
-	struct entry *entries = calloc(wanted ? wanted : 1, sizeof(*entries));
 	struct entry *old_entries;
 	size_t old_count;
-	size_t count = 0;
 
-	if (!entries)
-		return -ENOMEM;
-	/* Only this thread writes, so reading the old rows needs no lock. */
-	for (size_t i = 0; i < wanted; i++) {
-		const struct tls_settings *settings = snapshot_settings_at(snapshot, i);
-		struct tls_context *context = find(table, settings->id);
-		char error[256];
-
-		if (!context && tls_context_new(settings, &context, error, sizeof(error)) != 0) {
-			char quoted[512];
-
-			log_error("tls settings unusable", "policy=%s/%s settings=%u error=%s",
-			          settings->policy_namespace, settings->policy_name, settings->id,
-			          log_quote(error, quoted, sizeof(quoted)));
-			continue;
-		}
-		entries[count++] = (struct entry){.settings_id = settings->id, .context = context};
-	}
 	if (count)
 		qsort(entries, count, sizeof(*entries), compare_entries);
-
 	pthread_rwlock_wrlock(&table->lock);
 	old_entries = table->entries;
 	old_count = table->count;
@@ -111,5 +90,58 @@ int context_table_update(struct context_table *table, const struct snapshot *sna
 	table->count = count;
 	pthread_rwlock_unlock(&table->lock);
 	free_entries(old_entries, old_count);
+}
+
+static struct tls_context *make(const struct tls_settings *settings)
+{
+	struct tls_context *context;
+	char error[256];
+	char quoted[512];
+
+	if (tls_context_new(settings, &context, error, sizeof(error)) == 0)
+		return context;
+	log_error("tls settings unusable", "policy=%s/%s settings=%u error=%s", settings->policy_namespace,
+	          settings->policy_name, settings->id, log_quote(error, quoted, sizeof(quoted)));
+	return NULL;
+}
+
+/* Only the control thread writes, so it reads the rows without the lock. */
+int context_table_add(struct context_table *table, const struct snapshot *snapshot)
+{
+	size_t wanted = snapshot_settings_count(snapshot);
+	struct entry *entries = calloc(table->count + wanted + 1, sizeof(*entries));
+	size_t count = 0;
+
+	if (!entries)
+		return -ENOMEM;
+	for (; count < table->count; count++)
+		entries[count] = (struct entry){table->entries[count].settings_id,
+		                                tls_context_ref(table->entries[count].context)};
+	for (size_t i = 0; i < wanted; i++) {
+		const struct tls_settings *settings = snapshot_settings_at(snapshot, i);
+		struct tls_context *known = find(table, settings->id);
+		struct tls_context *context = known ? NULL : make(settings);
+
+		tls_context_unref(known);
+		if (context)
+			entries[count++] = (struct entry){settings->id, context};
+	}
+	replace(table, entries, count);
 	return 0;
+}
+
+void context_table_trim(struct context_table *table, const struct snapshot *snapshot)
+{
+	struct entry *entries = calloc(table->count + 1, sizeof(*entries));
+	size_t count = 0;
+
+	if (!entries)
+		return; /* the old ones stay until the next time */
+	for (size_t i = 0; i < table->count; i++) {
+		const struct entry *entry = &table->entries[i];
+
+		if (snapshot_settings(snapshot, entry->settings_id))
+			entries[count++] = (struct entry){entry->settings_id, tls_context_ref(entry->context)};
+	}
+	replace(table, entries, count);
 }

@@ -10,13 +10,11 @@
 
 #include "base/address.h"
 #include "base/failures.h"
-#include "datapath/context_table.h"
 #include "datapath/gateway.h"
 #include "datapath/hooks.h"
 #include "datapath/proof.h"
 #include "datapath/worker_internal.h"
 #include "policy/snapshot.h"
-#include "tls/context.h"
 
 #define KEEPALIVE_IDLE_SECONDS     60
 #define KEEPALIVE_INTERVAL_SECONDS 10
@@ -175,7 +173,7 @@ void dial_start(struct attempt *attempt)
 	if (!error)
 		error = loop_timer_set(worker->loop, &attempt->timer, limit);
 	if (error) {
-		refuse_errno(attempt, REASON_NO_MEMORY, "epoll", -error);
+		refuse_errno(attempt, reason_of_connect_error(-error), "epoll", -error);
 		return;
 	}
 	attempt->state = ATTEMPT_DIALING;
@@ -198,6 +196,25 @@ static enum postern_reason kernel_tls_refused(const struct attempt *attempt, enu
 	return REASON_NONE;
 }
 
+/* Arm TLS_TX. REASON_NONE, or why this session's records are made in user space. False: B is of no use any more. */
+static bool arm_transmit(struct attempt *attempt, const struct tls_session_info *info, enum postern_reason *refused)
+{
+	int error;
+
+	*refused = kernel_tls_refused(attempt, TLS_DIRECTION_TRANSMIT, info);
+	if (*refused != REASON_NONE)
+		return true;
+	error = tls_session_arm_transmit(attempt->session);
+	if (error == -EIO) {
+		attempt_refuse(attempt, REASON_KERNEL_TLS_FAILED, "TLS_TX failed half way");
+		return false;
+	}
+	if (error)
+		*refused = error == -ENOENT ? REASON_KTLS_CIPHER : REASON_KERNEL_TLS_FAILED;
+	attempt->transmit_armed = error == 0;
+	return true;
+}
+
 static void verified(struct attempt *attempt)
 {
 	struct worker *worker = attempt->worker;
@@ -208,28 +225,18 @@ static void verified(struct attempt *attempt)
 	tls_session_info(attempt->session, &info);
 	statistic_add(info.resumed ? &worker->statistics.handshakes_resumed : &worker->statistics.handshakes_full, 1);
 	/* The write keys go first: a session whose TLS_TX is not armed stays in user space both ways. */
-	refused = kernel_tls_refused(attempt, TLS_DIRECTION_TRANSMIT, &info);
-	if (refused == REASON_NONE) {
-		error = tls_session_arm_transmit(attempt->session);
-		if (error == 0) {
-			attempt->transmit_armed = true;
-		} else if (error == -EIO) {
-			attempt_refuse(attempt, REASON_KERNEL_TLS_FAILED, "TLS_TX failed half way");
-			return;
-		} else {
-			refused = error == -ENOENT ? REASON_KTLS_CIPHER : REASON_KERNEL_TLS_FAILED;
-		}
-	}
+	if (!arm_transmit(attempt, &info, &refused))
+		return;
+	if (refused == REASON_NONE)
+		refused = kernel_tls_refused(attempt, TLS_DIRECTION_RECEIVE, &info);
+	attempt->user_mode_reason = refused;
 	if (refused != REASON_NONE) {
 		failures_count(worker->options.failures, refused);
 		if (attempt->settings->ktls == SWITCH_REQUIRE) {
 			attempt_refuse(attempt, refused, "the policy requires kernel TLS");
 			return;
 		}
-	} else {
-		refused = kernel_tls_refused(attempt, TLS_DIRECTION_RECEIVE, &info);
 	}
-	attempt->user_mode_reason = refused;
 	error = set_witness(attempt, POSTERN_B_ARMED);
 	if (error) {
 		refuse_errno(attempt, REASON_INTERNAL, "the witness's storage", -error);
@@ -261,52 +268,19 @@ static void step_handshake(struct attempt *attempt)
 		refuse_errno(attempt, REASON_INTERNAL, "epoll", -error);
 }
 
-static void queue_step(struct attempt *attempt)
-{
-	struct worker *worker = attempt->worker;
-
-	if (attempt->step_queued)
-		return;
-	attempt->step_queued = true;
-	attempt->step_next = NULL;
-	if (worker->steps_tail)
-		worker->steps_tail->step_next = attempt;
-	else
-		worker->steps_head = attempt;
-	worker->steps_tail = attempt;
-}
-
-static void unqueue_step(struct attempt *attempt)
-{
-	struct worker *worker = attempt->worker;
-	struct attempt *previous = NULL;
-
-	if (!attempt->step_queued)
-		return;
-	for (struct attempt *other = worker->steps_head; other != attempt; other = other->step_next)
-		previous = other;
-	if (previous)
-		previous->step_next = attempt->step_next;
-	else
-		worker->steps_head = attempt->step_next;
-	if (worker->steps_tail == attempt)
-		worker->steps_tail = previous;
-	attempt->step_queued = false;
-}
-
 bool dial_run_handshakes(struct worker *worker, uint64_t budget_ns)
 {
 	uint64_t end = 0;
 
-	while (worker->steps_head) {
-		struct attempt *attempt = worker->steps_head;
+	while (worker->steps.head) {
+		struct attempt *attempt = worker->steps.head;
 		uint64_t now = monotonic_ns();
 
 		if (end == 0)
 			end = now + budget_ns;
 		else if (now >= end)
 			return true;
-		unqueue_step(attempt);
+		attempt_list_remove(attempt);
 		step_handshake(attempt);
 	}
 	return false;
@@ -315,7 +289,6 @@ bool dial_run_handshakes(struct worker *worker, uint64_t budget_ns)
 static void connected(struct attempt *attempt)
 {
 	struct worker *worker = attempt->worker;
-	struct tls_context *context;
 	int error = 0;
 	socklen_t length = sizeof(error);
 
@@ -329,13 +302,7 @@ static void connected(struct attempt *attempt)
 		attempt_ready(attempt);
 		return;
 	}
-	context = context_table_get(worker->options.contexts, attempt->settings->id);
-	if (!context) {
-		attempt_refuse(attempt, REASON_INTERNAL, "no TLS context for the policy's settings");
-		return;
-	}
-	error = tls_session_new(context, attempt->b_fd, &attempt->session);
-	tls_context_unref(context); /* the session holds its own */
+	error = tls_session_new(attempt->context, attempt->b_fd, &attempt->session);
 	if (!error)
 		error = loop_timer_set(
 		        worker->loop, &attempt->timer,
@@ -345,7 +312,7 @@ static void connected(struct attempt *attempt)
 		return;
 	}
 	attempt->state = ATTEMPT_HANDSHAKE;
-	queue_step(attempt);
+	attempt_list_append(&worker->steps, attempt);
 }
 
 void dial_on_event(struct attempt *attempt, uint32_t events)
@@ -356,7 +323,7 @@ void dial_on_event(struct attempt *attempt, uint32_t events)
 		connected(attempt);
 		break;
 	case ATTEMPT_HANDSHAKE:
-		queue_step(attempt);
+		attempt_list_append(&attempt->worker->steps, attempt);
 		break;
 	case ATTEMPT_ORPHAN:
 	case ATTEMPT_WAITING:
@@ -370,7 +337,7 @@ void dial_on_event(struct attempt *attempt, uint32_t events)
 
 void dial_cancel(struct attempt *attempt)
 {
-	unqueue_step(attempt);
+	attempt_list_remove(attempt);
 	loop_remove(attempt->worker->loop, &attempt->b_source);
 	tls_session_free(attempt->session);
 	attempt->session = NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,10 +40,11 @@ void release_syn(struct attempt *attempt)
 	if (!error) {
 		/* Before the packet: the whole handshake runs inside the call, and accept() looks at the state. */
 		attempt->state = ATTEMPT_RELEASED;
-		error = loop_timer_set(worker->loop, &attempt->timer, ACCEPT_LIMIT_NS);
-	}
-	if (!error)
+		(void)loop_timer_set(worker->loop, &attempt->timer, ACCEPT_LIMIT_NS);
 		error = send_packet(attempt->gateway, &packet);
+	}
+	if (error == -EAGAIN || error == -ENOBUFS)
+		return; /* as if the packet were lost: G's next SYN comes before the limit */
 	if (error) {
 		snprintf(detail, sizeof(detail), "sending the SYN again: %s", strerror(-error));
 		attempt_refuse(attempt, REASON_RELEASE_FAILED, detail);
@@ -52,57 +54,106 @@ void release_syn(struct attempt *attempt)
 	               attempt->syn.family == AF_INET ? listener->listener->fd_v4 : listener->listener->fd_v6);
 }
 
+static bool send_refusal(struct worker *worker, const struct worker_gateway *gateway, const struct packet *packet)
+{
+	/* G's own timer ends it, then: it waits longer, and nothing is let through. */
+	if (send_packet(gateway, packet) == 0)
+		return true;
+	failures_count(worker->options.failures, REASON_RELEASE_FAILED);
+	return false;
+}
+
 void release_refusal(struct attempt *attempt)
 {
 	struct packet packet;
 	int error = attempt->unreachable ? packet_unreachable(&attempt->syn, &packet)
 	                                 : packet_reset(&attempt->syn, &packet);
 
-	if (!error)
-		error = send_packet(attempt->gateway, &packet);
-	/* G's own timer ends it, then: it waits longer, and nothing is let through. */
-	if (error)
-		failures_count(attempt->worker->options.failures, REASON_RELEASE_FAILED);
-	else
+	if (!error && send_refusal(attempt->worker, attempt->gateway, &packet))
 		attempt->answered = true;
+}
+
+void release_reset(struct worker *worker, const struct worker_gateway *gateway, const struct postern_syn_record *syn)
+{
+	struct packet packet;
+
+	if (packet_reset(syn, &packet) == 0)
+		(void)send_refusal(worker, gateway, &packet);
+}
+
+static struct attempt *attempt_of_peer(struct worker_listener *listener, const struct sockaddr_storage *peer,
+                                       struct postern_tuple *tuple)
+{
+	*tuple = (struct postern_tuple){.remote_port = listener->listener->port};
+	if (address_from_sockaddr(peer, &tuple->local, &tuple->local_port) != 0)
+		return NULL;
+	return attempt_find(listener->worker, listener->gateway, tuple);
 }
 
 /* One accepted socket: it belongs to a released attempt, or it is reset without being read. */
 static void accepted(struct worker_listener *listener, int a_fd, const struct sockaddr_storage *peer)
 {
-	struct worker *worker = listener->worker;
-	struct postern_tuple tuple = {.remote_port = listener->listener->port};
-	struct attempt *attempt = NULL;
+	const struct postern_destination_key unknown = {0};
+	struct postern_tuple tuple;
+	struct attempt *attempt = attempt_of_peer(listener, peer, &tuple);
 
-	if (address_from_sockaddr(peer, &tuple.local, &tuple.local_port) == 0)
-		attempt = attempt_find(worker, listener->gateway, &tuple);
-	if (!attempt || attempt->state != ATTEMPT_RELEASED) {
-		const struct postern_destination_key unknown = {0};
-
-		/* SO_LINGER{1,0} is inherited from the listener, so this is a reset. */
-		close(a_fd);
-		worker_report(worker, listener->gateway, tuple.local_port,
-		              attempt ? &attempt->connect.socket.destination : &unknown, "", REASON_UNVERIFIED_ACCEPT,
-		              "");
+	if (attempt && attempt->state == ATTEMPT_RELEASED) {
+		connection_start(attempt, a_fd);
 		return;
 	}
-	connection_start(attempt, a_fd);
+	/* SO_LINGER{1,0} is inherited from the listener, so this is a reset. */
+	close(a_fd);
+	worker_report(listener->worker, listener->gateway, tuple.local_port,
+	              attempt ? &attempt->connect.socket.destination : &unknown, "", REASON_UNVERIFIED_ACCEPT, "");
+}
+
+static int accept_one(int listener_fd, struct sockaddr_storage *peer)
+{
+	socklen_t length = sizeof(*peer);
+
+	return accept4(listener_fd, (struct sockaddr *)peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/*
+ * There is no descriptor for what is in the queue, and as long as it is there the loop would not rest. The spare one is
+ * given up for a moment to reset it. False: not even that was possible.
+ */
+static bool shed(struct worker_listener *listener, int listener_fd)
+{
+	struct worker *worker = listener->worker;
+	struct sockaddr_storage peer;
+	struct postern_tuple tuple;
+	struct attempt *attempt;
+	int a_fd;
+
+	failures_count(worker->options.failures, REASON_NO_DESCRIPTORS);
+	if (worker->spare_fd == -1)
+		return false;
+	close(worker->spare_fd);
+	a_fd = accept_one(listener_fd, &peer);
+	if (a_fd != -1) {
+		close(a_fd);
+		attempt = attempt_of_peer(listener, &peer, &tuple);
+		if (attempt)
+			attempt_refuse(attempt, REASON_NO_DESCRIPTORS, "accept");
+	}
+	worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return a_fd != -1;
 }
 
 void release_accept(struct worker_listener *listener, int listener_fd)
 {
 	for (;;) {
 		struct sockaddr_storage peer;
-		socklen_t length = sizeof(peer);
-		int a_fd = accept4(listener_fd, (struct sockaddr *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int a_fd = accept_one(listener_fd, &peer);
 
-		if (a_fd == -1) {
-			if (errno == ECONNABORTED || errno == EINTR)
-				continue;
-			if (errno == EMFILE || errno == ENFILE)
-				failures_count(listener->worker->options.failures, REASON_NO_DESCRIPTORS);
+		if (a_fd != -1) {
+			accepted(listener, a_fd, &peer);
+		} else if (errno == EMFILE || errno == ENFILE) {
+			if (!shed(listener, listener_fd))
+				return;
+		} else if (errno != ECONNABORTED && errno != EINTR) {
 			return;
 		}
-		accepted(listener, a_fd, &peer);
 	}
 }

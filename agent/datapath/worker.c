@@ -3,12 +3,13 @@
 
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/failures.h"
@@ -16,9 +17,9 @@
 #include "datapath/hooks.h"
 #include "datapath/worker_internal.h"
 
-/* Relay before handshakes: so much of each round may go into handshake steps. */
+/* Relay before handshakes: so much of each round may go into handshake steps, and into new connects. */
 #define HANDSHAKE_BUDGET_NS 500000ull
-#define LIST_LIMIT_SECONDS  1
+#define RING_BUDGET_NS      1000000ull
 
 /* ---- what the files of a worker share ---- */
 
@@ -62,44 +63,58 @@ struct worker_listener *worker_find_listener(struct worker *worker, uint64_t lis
 
 /* ---- the ring ---- */
 
+/* False: no record of ours. */
+static bool take_record(struct worker *worker, const void *data, size_t size)
+{
+	const struct postern_record_header *header = data;
+
+	if (size < sizeof(*header))
+		return false;
+	if (header->type == POSTERN_RECORD_SYN) {
+		if (size < sizeof(struct postern_syn_record))
+			return false;
+		attempt_on_syn(worker, data);
+		return true;
+	}
+	if (size < sizeof(struct postern_connect_record))
+		return false;
+	switch ((enum postern_record_type)header->type) {
+	case POSTERN_RECORD_CONNECT:
+		attempt_on_connect(worker, data);
+		return true;
+	case POSTERN_RECORD_GONE:
+		attempt_on_gone(worker, data);
+		return true;
+	case POSTERN_RECORD_CLOSED:
+		lane_slot_closed(worker, data);
+		return true;
+	case POSTERN_RECORD_SYN:
+		break;
+	}
+	return false;
+}
+
+/* A negative number ends this round's reading; the record is taken all the same. */
 static int on_record(void *context, void *data, size_t size)
 {
 	struct worker *worker = context;
-	const struct postern_record_header *header = data;
 
-	if (size < sizeof(*header)) {
+	if (!take_record(worker, data, size))
 		failures_count(worker->options.failures, REASON_INTERNAL);
-		return 0;
-	}
-	switch ((enum postern_record_type)header->type) {
-	case POSTERN_RECORD_SYN:
-		if (size >= sizeof(struct postern_syn_record))
-			attempt_on_syn(worker, data);
-		return 0;
-	case POSTERN_RECORD_CONNECT:
-		if (size >= sizeof(struct postern_connect_record))
-			attempt_on_connect(worker, data);
-		return 0;
-	case POSTERN_RECORD_GONE:
-		if (size >= sizeof(struct postern_connect_record))
-			attempt_on_gone(worker, data);
-		return 0;
-	case POSTERN_RECORD_CLOSED:
-		if (size >= sizeof(struct postern_connect_record))
-			lane_slot_closed(worker, data);
-		return 0;
-	}
-	failures_count(worker->options.failures, REASON_INTERNAL);
-	return 0;
+	return monotonic_ns() < worker->ring_deadline_ns ? 0 : -EAGAIN;
 }
 
 static void on_ring(struct loop_source *source, uint32_t events)
 {
 	struct worker *worker = container_of(source, struct worker, ring_source);
-	int count = ring_buffer__consume(worker->ring);
+	int count;
 
 	(void)events;
-	if (count < 0)
+	worker->ring_deadline_ns = monotonic_ns() + RING_BUDGET_NS;
+	count = ring_buffer__consume(worker->ring);
+	if (count == -EAGAIN)
+		loop_wake(worker->loop);
+	else if (count < 0)
 		log_error("ring unreadable", "worker=%u error=\"%s\"", worker->options.index, strerror(-count));
 }
 
@@ -111,293 +126,9 @@ static void on_round_end(void *context)
 		loop_wake(worker->loop);
 }
 
-/* ---- the inbox ---- */
-
 static void on_wake(void *context)
 {
-	struct worker *worker = context;
-	struct inbox_message *message;
-
-	pthread_mutex_lock(&worker->inbox_lock);
-	message = worker->inbox_head;
-	worker->inbox_head = NULL;
-	worker->inbox_tail = NULL;
-	pthread_mutex_unlock(&worker->inbox_lock);
-	while (message) {
-		struct inbox_message *next = message->next;
-
-		message->run(worker, message);
-		message = next;
-	}
-}
-
-static void post(struct worker *worker, struct inbox_message *message)
-{
-	message->next = NULL;
-	pthread_mutex_lock(&worker->inbox_lock);
-	if (worker->inbox_tail)
-		worker->inbox_tail->next = message;
-	else
-		worker->inbox_head = message;
-	worker->inbox_tail = message;
-	pthread_mutex_unlock(&worker->inbox_lock);
-	loop_wake(worker->loop);
-}
-
-/* In the worker: the answer is there; or nobody waits for it any more, and the message is ours to free. */
-static void finish(struct worker *worker, struct inbox_message *message)
-{
-	bool abandoned;
-
-	pthread_mutex_lock(&worker->inbox_lock);
-	message->done = true;
-	abandoned = message->abandoned;
-	pthread_cond_broadcast(&worker->inbox_done);
-	pthread_mutex_unlock(&worker->inbox_lock);
-	if (abandoned)
-		free(message);
-}
-
-/* In the control thread. limit_seconds 0: as long as it takes. 0, or -ETIMEDOUT: the message is no longer the caller's.
- */
-static int post_and_wait(struct worker *worker, struct inbox_message *message, time_t limit_seconds)
-{
-	struct timespec until;
-	int error = 0;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += limit_seconds;
-	post(worker, message);
-	pthread_mutex_lock(&worker->inbox_lock);
-	while (!message->done && error == 0) {
-		if (limit_seconds)
-			error = -pthread_cond_timedwait(&worker->inbox_done, &worker->inbox_lock, &until);
-		else
-			pthread_cond_wait(&worker->inbox_done, &worker->inbox_lock);
-	}
-	if (message->done)
-		error = 0;
-	else
-		message->abandoned = true;
-	pthread_mutex_unlock(&worker->inbox_lock);
-	return error;
-}
-
-/* ---- gateways ---- */
-
-struct gateway_message {
-	struct inbox_message inbox;
-	const struct gateway *gateway;
-	int error;
-};
-
-static void on_listener(struct worker_listener *listener, struct loop_source *source)
-{
-	release_accept(listener, source->fd);
-}
-
-static void on_listener_v4(struct loop_source *source, uint32_t events)
-{
-	(void)events;
-	on_listener(container_of(source, struct worker_listener, source_v4), source);
-}
-
-static void on_listener_v6(struct loop_source *source, uint32_t events)
-{
-	(void)events;
-	on_listener(container_of(source, struct worker_listener, source_v6), source);
-}
-
-static void remove_listeners(struct worker *worker, struct worker_gateway *gateway)
-{
-	for (size_t i = 0; i < gateway->listener_count; i++) {
-		loop_remove(worker->loop, &gateway->listeners[i].source_v4);
-		loop_remove(worker->loop, &gateway->listeners[i].source_v6);
-	}
-}
-
-static int add_gateway(struct worker *worker, const struct gateway *gateway)
-{
-	struct worker_gateway *added;
-
-	added = calloc(1, sizeof(*added) + gateway->listener_count * sizeof(added->listeners[0]));
-	if (!added)
-		return -ENOMEM;
-	added->gateway = gateway;
-	for (size_t i = 0; i < gateway->listener_count; i++) {
-		const struct gateway_listener *listener = &gateway->listeners[i];
-		struct worker_listener *mine = &added->listeners[added->listener_count];
-		int error = 0;
-
-		if (listener->worker != worker->options.index)
-			continue;
-		mine->worker = worker;
-		mine->gateway = added;
-		mine->listener = listener;
-		mine->source_v4.on_event = on_listener_v4;
-		mine->source_v6.on_event = on_listener_v6;
-		added->listener_count++;
-		error = loop_add(worker->loop, &mine->source_v4, listener->fd_v4, EPOLLIN);
-		if (!error && listener->fd_v6 >= 0)
-			error = loop_add(worker->loop, &mine->source_v6, listener->fd_v6, EPOLLIN);
-		if (error) {
-			remove_listeners(worker, added);
-			free(added);
-			return error;
-		}
-	}
-	added->next = worker->gateways;
-	worker->gateways = added;
-	return 0;
-}
-
-static void run_add_gateway(struct worker *worker, struct inbox_message *inbox)
-{
-	struct gateway_message *message = container_of(inbox, struct gateway_message, inbox);
-
-	message->error = add_gateway(worker, message->gateway);
-	finish(worker, inbox);
-}
-
-static void drop_attempt(struct attempt *attempt, void *context)
-{
-	(void)context;
-	attempt_refuse(attempt, REASON_GATEWAY_REMOVED, "");
-	attempt_free(attempt);
-}
-
-static void run_remove_gateway(struct worker *worker, struct inbox_message *inbox)
-{
-	struct gateway_message *message = container_of(inbox, struct gateway_message, inbox);
-
-	for (struct worker_gateway **link = &worker->gateways; *link; link = &(*link)->next) {
-		struct worker_gateway *gateway = *link;
-
-		if (gateway->gateway != message->gateway)
-			continue;
-		remove_listeners(worker, gateway);
-		attempt_for_each(worker, gateway, drop_attempt, NULL);
-		connection_abort_all(worker, gateway, REASON_GATEWAY_REMOVED);
-		*link = gateway->next;
-		loop_defer_free(worker->loop, gateway);
-		break;
-	}
-	finish(worker, inbox);
-}
-
-static int change_gateway(struct worker *worker, const struct gateway *gateway,
-                          void (*run)(struct worker *worker, struct inbox_message *inbox))
-{
-	struct gateway_message message = {.inbox.run = run, .gateway = gateway};
-
-	post_and_wait(worker, &message.inbox, 0);
-	return message.error;
-}
-
-int worker_add_gateway(struct worker *worker, const struct gateway *gateway)
-{
-	return change_gateway(worker, gateway, run_add_gateway);
-}
-
-int worker_remove_gateway(struct worker *worker, const struct gateway *gateway)
-{
-	return change_gateway(worker, gateway, run_remove_gateway);
-}
-
-/* ---- what the control thread says ---- */
-
-struct hold_message {
-	struct inbox_message inbox;
-	uint64_t as_of_ns;
-};
-
-static void decide_held(struct attempt *attempt, void *context)
-{
-	const struct hold_message *message = context;
-
-	if (attempt->state == ATTEMPT_WAITING)
-		attempt_decide(attempt, message->as_of_ns);
-}
-
-static void run_hold_answered(struct worker *worker, struct inbox_message *inbox)
-{
-	struct hold_message *message = container_of(inbox, struct hold_message, inbox);
-
-	attempt_for_each(worker, NULL, decide_held, message);
-	free(message);
-}
-
-void worker_hold_answered(struct worker *worker, uint64_t as_of_ns)
-{
-	struct hold_message *message = calloc(1, sizeof(*message));
-
-	if (!message)
-		return; /* the held attempts run into their limit, and are refused with it as the reason */
-	message->inbox.run = run_hold_answered;
-	message->as_of_ns = as_of_ns;
-	post(worker, &message->inbox);
-}
-
-static void run_policy_changed(struct worker *worker, struct inbox_message *inbox)
-{
-	connection_policy_changed(worker);
-	free(inbox);
-}
-
-void worker_policy_changed(struct worker *worker)
-{
-	struct inbox_message *message = calloc(1, sizeof(*message));
-
-	if (!message) {
-		log_error("no memory", "what=\"telling a worker of a new policy\" worker=%u", worker->options.index);
-		return;
-	}
-	message->run = run_policy_changed;
-	post(worker, message);
-}
-
-struct list_message {
-	struct inbox_message inbox;
-	struct connection_view *views;
-	size_t count;
-	int error;
-};
-
-static void run_list(struct worker *worker, struct inbox_message *inbox)
-{
-	struct list_message *message = container_of(inbox, struct list_message, inbox);
-	struct connection_view *views = NULL;
-
-	message->error = connection_list(worker, &views, &message->count);
-	message->views = views;
-	pthread_mutex_lock(&worker->inbox_lock);
-	if (message->inbox.abandoned)
-		message->views = NULL;
-	else
-		views = NULL;
-	pthread_mutex_unlock(&worker->inbox_lock);
-	free(views);
-	finish(worker, inbox);
-}
-
-int worker_list_connections(struct worker *worker, struct connection_view **views, size_t *count)
-{
-	struct list_message *message = calloc(1, sizeof(*message));
-	int error;
-
-	if (!message)
-		return -ENOMEM;
-	message->inbox.run = run_list;
-	error = post_and_wait(worker, &message->inbox, LIST_LIMIT_SECONDS);
-	if (error)
-		return -ETIMEDOUT;
-	error = message->error;
-	if (!error) {
-		*views = message->views;
-		*count = message->count;
-	}
-	free(message);
-	return error;
+	worker_run_inbox(context);
 }
 
 void worker_statistics(struct worker *worker, struct worker_statistics *statistics)
@@ -428,24 +159,13 @@ static void *run(void *argument)
 	loop_set_wake(worker->loop, on_wake, worker);
 	loop_set_idle(worker->loop, on_round_end, worker);
 	error = loop_run(worker->loop);
-	if (error)
+	if (error) {
+		/* Connects to a worker that is gone would wait for their own limits; to a dead agent they are refused.
+		 */
 		log_error("worker ended", "worker=%u error=\"%s\"", worker->options.index, strerror(-error));
+		abort();
+	}
 	return NULL;
-}
-
-/* The slots are shared out evenly, so that no worker needs a lock for its own. */
-static int take_lane_slots(struct worker *worker, unsigned int worker_count)
-{
-	uint32_t share = POSTERN_MAX_LANE_SLOTS / worker_count;
-	uint32_t first = worker->options.index * share;
-
-	worker->free_slots = calloc(share, sizeof(uint32_t));
-	worker->slot_states = calloc(POSTERN_MAX_LANE_SLOTS, sizeof(struct lane_slot_state));
-	if (!worker->free_slots || !worker->slot_states)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < share; i++)
-		worker->free_slots[worker->free_slot_count++] = first + share - 1 - i;
-	return 0;
 }
 
 static int start(struct worker *worker)
@@ -459,9 +179,12 @@ static int start(struct worker *worker)
 	if (error)
 		return error;
 	worker->relay.timeouts = worker->options.timeouts;
-	error = take_lane_slots(worker, worker->options.worker_count);
+	error = lane_slots_start(worker, worker->options.worker_count);
 	if (error)
 		return error;
+	worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (worker->spare_fd == -1)
+		return -errno;
 	worker->ring = ring_buffer__new(hooks_ring_fd(worker->options.hooks, worker->options.index), on_record, worker,
 	                                NULL);
 	if (!worker->ring)
@@ -488,6 +211,7 @@ int worker_start(const struct worker_options *options, struct worker **result)
 	if (!worker)
 		return -ENOMEM;
 	worker->options = *options;
+	worker->spare_fd = -1;
 	pthread_mutex_init(&worker->inbox_lock, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -504,10 +228,9 @@ int worker_start(const struct worker_options *options, struct worker **result)
 
 static void run_stop(struct worker *worker, struct inbox_message *inbox)
 {
-	attempt_for_each(worker, NULL, drop_attempt, NULL);
-	connection_abort_all(worker, NULL, REASON_GATEWAY_REMOVED);
+	worker_drop_gateway(worker, NULL);
 	loop_stop(worker->loop);
-	finish(worker, inbox);
+	worker_finish(worker, inbox);
 }
 
 void worker_stop(struct worker *worker)
@@ -517,7 +240,7 @@ void worker_stop(struct worker *worker)
 	if (!worker)
 		return;
 	if (worker->thread_runs) {
-		post_and_wait(worker, &message, 0);
+		worker_post_and_wait(worker, &message, 0);
 		pthread_join(worker->thread, NULL);
 	}
 	/* Messages that came after the last round. */
@@ -537,6 +260,9 @@ void worker_stop(struct worker *worker)
 		relay_worker_destroy(&worker->relay);
 	ring_buffer__free(worker->ring);
 	loop_free(worker->loop);
+	if (worker->spare_fd != -1)
+		close(worker->spare_fd);
+	key_table_free(&worker->in_flight_to);
 	free(worker->free_slots);
 	free(worker->slot_states);
 	pthread_cond_destroy(&worker->inbox_done);

@@ -26,6 +26,12 @@ struct snapshot;
 struct snapshot_holder;
 struct worker;
 
+/* The answer to a worker's question. */
+struct hold_answer {
+	uint64_t question;
+	enum postern_reason refusal; /* REASON_NONE: decide by the current snapshot */
+};
+
 struct worker_options {
 	unsigned int index;
 	unsigned int worker_count;
@@ -35,10 +41,12 @@ struct worker_options {
 	struct failures *failures;
 	struct context_table *contexts;
 	/*
-	 * HOLD: asks the control thread for a snapshot at least as new as now. It answers by worker_hold_answered(),
-	 * after it has written PLAIN for the key into the kernel's map if the snapshot does not know it.
+	 * Nothing covers this key by the current snapshot: is that so as of now? Called in the worker's thread; numbers
+	 * rise. 0, or -ENOMEM: no answer will come. The answer is worker_hold_answered(), after the kernel's map says
+	 * PLAIN for the key, or has lost it, if the current snapshot does not cover it.
 	 */
-	void (*request_decision)(void *context, unsigned int worker_index, const struct postern_destination_key *key);
+	int (*request_decision)(void *context, unsigned int worker_index, uint64_t question,
+	                        const struct postern_destination_key *key);
 	void *context;
 	uint64_t dial_limit_ns;      /* a leak guard: the gateway's own timer decides (default 30 s) */
 	uint64_t handshake_limit_ns; /* default 10 s */
@@ -59,10 +67,16 @@ void worker_stop(struct worker *worker);
 int worker_add_gateway(struct worker *worker, const struct gateway *gateway);
 int worker_remove_gateway(struct worker *worker, const struct gateway *gateway);
 
-/* Attempts in HOLD that began before as_of_ns (CLOCK_MONOTONIC) decide again from the current snapshot. */
-void worker_hold_answered(struct worker *worker, uint64_t as_of_ns);
+/*
+ * The current snapshot shows the source as of as_of_ns (CLOCK_MONOTONIC), after the questions were asked. The answers
+ * come in the order of their questions; they are copied.
+ */
+void worker_hold_answered(struct worker *worker, uint64_t as_of_ns, const struct hold_answer *answers, size_t count);
 
-/* Connections whose destination became DENY, and plain ones whose destination became covered, end with a reset. */
+/*
+ * Keys became covered, were refused or got other settings. Connections whose destination became DENY, and plain ones
+ * whose destination became covered, end with a reset; attempts are decided anew.
+ */
 void worker_policy_changed(struct worker *worker);
 
 struct worker_statistics { /* each read atomically, not together */

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * worker_internal.h: what the files of one worker share: worker.c (thread, inbox, ring), attempt.c (from CONNECT record
- * to release or refusal), dial.c (B), release.c (raw packets, accept), connection.c (the relay's owner). All of it runs
- * in the worker's own thread.
+ * worker_internal.h: what the files of one worker share; all of it runs in the worker's own thread.
+ *
+ *   worker.c         thread, ring, life
+ *   worker_inbox.c   what the control thread asks of it
+ *   attempt.c        from CONNECT record to release or refusal
+ *   attempt_table.c  the attempts there are, and how many there may be
+ *   dial.c           B
+ *   release.c        raw packets, accept
+ *   connection.c     the relay's owner
+ *   lane_slots.c     who has which slot
  *
  * An attempt:
  *
@@ -10,14 +17,17 @@
  *          |                      |
  *       ORPHAN --CONNECT----> (decide) --TLS, PLAIN--> DIALING --TLS--> HANDSHAKE --verified--> READY
  *          |                   |     ^                    |                 |                    |
- *    second SYN             HOLD     | answer             | PLAIN           | failed        SYN known: sent again
+ *     second SYN          uncovered  | answer             | PLAIN           | failed        SYN known: sent again
  *          |                   v     |                    +--> READY        |                    v
- *          |                  WAITING                                       |                 RELEASED --accept-->
+ *          |                  WAITING                                       |                RELEASED --accept-->
  * connection v                   | DENY, limit, failure                       v                    | 1 s REFUSED
  * <--------------+--------------------------------------------+                    v | RST or ICMP when the SYN is
- * known                                             (B closed)
+ * known                                              (B closed)
  *          v
  *        GONE record or 5 s: freed. GONE in any other state: B closed, freed.
+ *
+ * The policy changes: DIALING, HANDSHAKE and READY begin anew with (decide) if their verdict or settings are others
+ * now; RELEASED is refused, and its accept a reset.
  */
 #ifndef POSTERN_DATAPATH_WORKER_INTERNAL_H
 #define POSTERN_DATAPATH_WORKER_INTERNAL_H
@@ -26,6 +36,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/key_table.h"
 #include "base/loop.h"
 #include "base/reason.h"
 #include "datapath/gateway.h"
@@ -37,7 +48,13 @@
 #define ATTEMPT_BUCKETS 16384 /* a power of two */
 
 struct ring_buffer;
+struct tls_context;
 struct tls_settings;
+
+struct attempt_list {
+	struct attempt *head;
+	struct attempt *tail;
+};
 
 enum attempt_state {
 	ATTEMPT_ORPHAN,  /* a SYN that no CONNECT record announced yet */
@@ -51,21 +68,26 @@ enum attempt_state {
 
 struct attempt {
 	struct worker *worker;
-	const struct worker_gateway *gateway;
+	struct worker_gateway *gateway;
 	struct attempt *bucket_next;
-	struct attempt *step_next; /* in worker->steps_head */
-	bool step_queued;
+	struct attempt_list *list; /* worker->steps or worker->waiting; NULL: neither */
+	struct attempt *list_next;
+	struct attempt *list_previous;
 	enum attempt_state state;
+	bool in_flight;                        /* it counts towards the limits: from CONNECT to release or refusal */
+	bool orphaned;                         /* it counts as an orphan: a SYN that was never announced */
 	struct postern_connect_record connect; /* zero in ORPHAN, but for tuple and isn */
 	struct postern_syn_record syn;
 	bool syn_known;
 	unsigned int syn_count;
 	uint64_t begun_ns;
-	struct loop_timer timer; /* the limit of the current state */
+	struct loop_timer timer; /* the limit of the current state; always armed */
+	uint64_t question;       /* WAITING: the number of the question that was asked */
 
 	enum postern_verdict verdict;        /* TLS or PLAIN, once decided */
 	struct snapshot *snapshot;           /* a reference, from the decision on */
 	const struct tls_settings *settings; /* inside the snapshot; NULL for PLAIN */
+	struct tls_context *context;         /* a reference, for TLS */
 	uint32_t policy; /* index into the snapshot of the policy that decided, or SNAPSHOT_NO_POLICY */
 	struct loop_source b_source;
 	int b_fd;
@@ -111,6 +133,7 @@ struct worker_listener {
 struct worker_gateway {
 	const struct gateway *gateway;
 	struct worker_gateway *next;
+	size_t in_flight; /* its attempts */
 	size_t listener_count;
 	struct worker_listener listeners[];
 };
@@ -140,9 +163,17 @@ struct worker {
 	struct loop_source ring_source;
 	struct worker_gateway *gateways;
 
+	uint64_t ring_deadline_ns; /* of this round's reading */
+
 	struct attempt *attempts[ATTEMPT_BUCKETS];
-	struct attempt *steps_head; /* handshakes that have something to do */
-	struct attempt *steps_tail;
+	struct attempt_list steps;   /* handshakes that have something to do */
+	struct attempt_list waiting; /* for answers, in the order of their questions */
+	uint64_t last_question;
+	size_t attempt_count; /* all of them, refused ones and orphans included */
+	size_t orphan_count;
+	size_t in_flight;
+	struct key_table in_flight_to; /* destination -> attempts in flight */
+	int spare_fd;                  /* given up to accept and reset what there is no descriptor for; -1: none */
 	struct connection *connections;
 
 	uint32_t *free_slots; /* lane slots that this worker owns and nobody uses */
@@ -182,25 +213,49 @@ static inline void statistic_subtract(_Atomic uint64_t *statistic, uint64_t valu
 	                      memory_order_relaxed);
 }
 
-/* attempt.c: records from the ring, and the state machine above. */
-void attempt_on_connect(struct worker *worker, const struct postern_connect_record *record);
-void attempt_on_syn(struct worker *worker, const struct postern_syn_record *record);
-void attempt_on_gone(struct worker *worker, const struct postern_connect_record *record);
-/* Decide (again) by the current snapshot. */
-void attempt_decide(struct attempt *attempt, uint64_t snapshot_as_of_ns);
-/* End in REFUSED: B is closed, G gets its answer as soon as its SYN is known, the failure is recorded once. */
-void attempt_refuse(struct attempt *attempt, enum postern_reason reason, const char *detail);
-/* B is good: release G's SYN, now or when it comes. */
-void attempt_ready(struct attempt *attempt);
+/* attempt_table.c */
+
+/*
+ * NULL: no memory, or more are kept than a flood of connects may cost. It is an orphan until attempt_admit(), and its
+ * timer is armed, so that re-arming it cannot fail.
+ */
+struct attempt *attempt_new(struct worker *worker, struct worker_gateway *gateway,
+                            const struct postern_record_header *header);
 /* Close what the attempt still owns, take it out of the table, free it at the end of the round. */
 void attempt_free(struct attempt *attempt);
-/* "namespace/name" of the policy that decided, "" if none did. Returns the buffer. */
-const char *attempt_policy_name(const struct attempt *attempt, char *name, size_t size);
 struct attempt *attempt_find(struct worker *worker, const struct worker_gateway *gateway,
                              const struct postern_tuple *tuple);
 /* Every attempt, or those of one gateway. The callback may free the attempt it is given. */
 void attempt_for_each(struct worker *worker, const struct worker_gateway *gateway,
                       void (*each)(struct attempt *attempt, void *context), void *context);
+/*
+ * Its CONNECT record is known: may it go on? REASON_NONE: it is in flight; else the reason and its detail. No gateway
+ * and no destination may use up what is there for all.
+ */
+enum postern_reason attempt_admit(struct attempt *attempt, const char **detail);
+/* It was refused: it does not count any more. Idempotent. */
+void attempt_leave_flight(struct attempt *attempt);
+void attempt_list_append(struct attempt_list *list, struct attempt *attempt); /* in no list, or this one already */
+void attempt_list_remove(struct attempt *attempt);                            /* idempotent */
+
+/* attempt.c: records from the ring, and the state machine above. */
+void attempt_on_connect(struct worker *worker, const struct postern_connect_record *record);
+void attempt_on_syn(struct worker *worker, const struct postern_syn_record *record);
+void attempt_on_gone(struct worker *worker, const struct postern_connect_record *record);
+void attempt_on_limit(struct loop_timer *timer);
+void attempt_on_b_event(struct loop_source *source, uint32_t events);
+/* Decide by the current snapshot; that nothing covers the key must be known as of the connect. */
+void attempt_decide(struct attempt *attempt, uint64_t as_of_ns);
+/* The control thread's answers, in the order of their questions. */
+void attempt_hold_answered(struct worker *worker, uint64_t as_of_ns, const struct hold_answer *answers, size_t count);
+/* Look at all attempts again: what is not as the current snapshot says begins anew, or is refused. */
+void attempt_policy_changed(struct worker *worker);
+/* End in REFUSED: B is closed, G gets its answer as soon as its SYN is known, the failure is recorded once. */
+void attempt_refuse(struct attempt *attempt, enum postern_reason reason, const char *detail);
+/* B is good: release G's SYN, now or when it comes. */
+void attempt_ready(struct attempt *attempt);
+/* "namespace/name" of the policy that decided, "" if none did. Returns the buffer. */
+const char *attempt_policy_name(const struct attempt *attempt, char *name, size_t size);
 
 /* dial.c: B made in the gateway's namespace, connected, handshake run. Each ends in attempt_ready() or
  * attempt_refuse(). */
@@ -213,6 +268,8 @@ void dial_on_event(struct attempt *attempt, uint32_t events);
 /* release.c */
 void release_syn(struct attempt *attempt);
 void release_refusal(struct attempt *attempt); /* RST or ICMP */
+/* A RST for a SYN that no attempt is kept for. */
+void release_reset(struct worker *worker, const struct worker_gateway *gateway, const struct postern_syn_record *syn);
 void release_accept(struct worker_listener *listener, int listener_fd);
 
 /* connection.c: takes B, the session and the lane slot out of the attempt. A is owned from the call on. */
@@ -220,13 +277,31 @@ void connection_start(struct attempt *attempt, int a_fd);
 void connection_abort_all(struct worker *worker, const struct worker_gateway *gateway, enum postern_reason reason);
 void connection_policy_changed(struct worker *worker);
 int connection_list(struct worker *worker, struct connection_view **views, size_t *count);
-/* Lane slots. */
-uint32_t lane_slot_take(struct worker *worker);
-void lane_slot_give_back(struct worker *worker, uint32_t slot);
-/* The attempt ends with a slot offered: once G may have joined, the slot must wait for G's CLOSE. */
-void lane_slot_abandon(struct attempt *attempt);
+
+/* lane_slots.c: a slot is used again only when its G can count into it no more. */
+int lane_slots_start(struct worker *worker, unsigned int worker_count);
+/* Offer a slot to the attempt's G, if there is one. */
+void lane_slot_offer(struct attempt *attempt);
+/* The attempt ends, or begins anew, without a connection. */
+void lane_slot_withdraw(struct attempt *attempt);
+/* The slot passes from the attempt to its connection. False: it has none. */
+bool lane_slot_pass_on(struct attempt *attempt, struct connection *connection);
+/* The connection has ended. */
+void lane_slot_leave(struct connection *connection);
 /* G's socket reached CLOSE: the slot in the record is free once the connection is, too. */
 void lane_slot_closed(struct worker *worker, const struct postern_connect_record *record);
+
+/* worker_inbox.c */
+void worker_run_inbox(struct worker *worker);
+void worker_post(struct worker *worker, struct inbox_message *message);
+/*
+ * In the control thread. limit_seconds 0: as long as it takes. 0, or -ETIMEDOUT: the message is no longer the caller's.
+ */
+int worker_post_and_wait(struct worker *worker, struct inbox_message *message, time_t limit_seconds);
+/* In the worker: the answer is there; or nobody waits for it any more, and the message is freed. */
+void worker_finish(struct worker *worker, struct inbox_message *message);
+/* Refuse its attempts and reset its connections; NULL: those of all gateways. */
+void worker_drop_gateway(struct worker *worker, const struct worker_gateway *gateway);
 
 /* worker.c: a failure of this attempt or connection, for the operator. */
 void worker_report(struct worker *worker, const struct worker_gateway *gateway, uint16_t gateway_port,

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The attempts of a worker, by gateway and G's end of the tuple, and what bounds their number. */
+#include <stdlib.h>
+
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "datapath/worker_internal.h"
+#include "policy/snapshot.h"
+#include "tls/context.h"
+
+/* An orphan waits for its CONNECT record, which comes again before the SYN's retransmit (1 s, then 2 s more). */
+#define ORPHAN_LIMIT_NS 5000000000ull
+/* SYNs that nobody announced, from strangers in the gateway's namespace: past this they are refused at once. */
+#define MAX_ORPHANS 1024
+
+static struct attempt **bucket_of(struct worker *worker, uint32_t gateway_id, const struct postern_tuple *tuple)
+{
+	struct postern_destination_key local = destination_key(&tuple->local, tuple->local_port);
+	uint64_t hash = destination_hash(&local) ^
+	                ((uint64_t)gateway_id << 32 | tuple->remote_port) * 0x9e3779b97f4a7c15ull;
+
+	return &worker->attempts[(hash ^ hash >> 29) & (ATTEMPT_BUCKETS - 1)];
+}
+
+struct attempt *attempt_find(struct worker *worker, const struct worker_gateway *gateway,
+                             const struct postern_tuple *tuple)
+{
+	struct attempt *attempt = *bucket_of(worker, gateway->gateway->id, tuple);
+
+	for (; attempt; attempt = attempt->bucket_next) {
+		const struct postern_tuple *other = &attempt->connect.header.tuple;
+
+		if (attempt->gateway == gateway && other->local_port == tuple->local_port &&
+		    other->remote_port == tuple->remote_port && address_equal(&other->local, &tuple->local))
+			return attempt;
+	}
+	return NULL;
+}
+
+void attempt_for_each(struct worker *worker, const struct worker_gateway *gateway,
+                      void (*each)(struct attempt *attempt, void *context), void *context)
+{
+	for (size_t i = 0; i < ATTEMPT_BUCKETS; i++) {
+		struct attempt *next;
+
+		for (struct attempt *attempt = worker->attempts[i]; attempt; attempt = next) {
+			next = attempt->bucket_next;
+			if (!gateway || attempt->gateway == gateway)
+				each(attempt, context);
+		}
+	}
+}
+
+/* Refused attempts are kept for a while, so there may be twice as many as are in flight; but not any number. */
+static bool too_many_kept(const struct worker *worker)
+{
+	return worker->orphan_count >= MAX_ORPHANS ||
+	       worker->attempt_count - worker->orphan_count >= 2 * (size_t)worker->options.max_attempts;
+}
+
+struct attempt *attempt_new(struct worker *worker, struct worker_gateway *gateway,
+                            const struct postern_record_header *header)
+{
+	struct attempt *attempt;
+	struct attempt **bucket;
+
+	if (too_many_kept(worker))
+		return NULL;
+	attempt = calloc(1, sizeof(*attempt));
+	if (!attempt)
+		return NULL;
+	attempt->timer.on_expire = attempt_on_limit;
+	if (loop_timer_set(worker->loop, &attempt->timer, ORPHAN_LIMIT_NS) != 0) {
+		free(attempt);
+		return NULL;
+	}
+	attempt->worker = worker;
+	attempt->gateway = gateway;
+	attempt->state = ATTEMPT_ORPHAN;
+	attempt->orphaned = true;
+	attempt->connect.header = *header;
+	attempt->begun_ns = header->time_ns;
+	attempt->b_source.on_event = attempt_on_b_event;
+	attempt->b_fd = -1;
+	attempt->policy = SNAPSHOT_NO_POLICY;
+	attempt->lane_slot = POSTERN_NO_LANE_SLOT;
+	bucket = bucket_of(worker, gateway->gateway->id, &header->tuple);
+	attempt->bucket_next = *bucket;
+	*bucket = attempt;
+	worker->attempt_count++;
+	worker->orphan_count++;
+	statistic_add(&worker->statistics.attempts, 1);
+	statistic_add(&worker->statistics.attempts_live, 1);
+	return attempt;
+}
+
+static void leave_orphans(struct attempt *attempt)
+{
+	if (attempt->orphaned)
+		attempt->worker->orphan_count--;
+	attempt->orphaned = false;
+}
+
+void attempt_free(struct attempt *attempt)
+{
+	struct worker *worker = attempt->worker;
+	struct attempt **link = bucket_of(worker, attempt->gateway->gateway->id, &attempt->connect.header.tuple);
+
+	while (*link != attempt)
+		link = &(*link)->bucket_next;
+	*link = attempt->bucket_next;
+	loop_timer_cancel(worker->loop, &attempt->timer);
+	dial_cancel(attempt);
+	lane_slot_withdraw(attempt);
+	leave_orphans(attempt);
+	attempt_leave_flight(attempt);
+	tls_context_unref(attempt->context);
+	attempt->context = NULL;
+	snapshot_unref(attempt->snapshot);
+	attempt->snapshot = NULL;
+	worker->attempt_count--;
+	statistic_subtract(&worker->statistics.attempts_live, 1);
+	loop_defer_free(worker->loop, attempt);
+}
+
+/* ---- limits ---- */
+
+/* A silent backend, or one gateway of several, must leave something for the others. */
+static size_t share_of(size_t limit)
+{
+	return limit - limit / 4;
+}
+
+enum postern_reason attempt_admit(struct attempt *attempt, const char **detail)
+{
+	struct worker *worker = attempt->worker;
+	const struct worker_options *options = &worker->options;
+	const struct postern_destination_key *key = &attempt->connect.socket.destination;
+	const uint64_t *same_destination = key_table_find(&worker->in_flight_to, key);
+	uint64_t connections = atomic_load_explicit(&worker->statistics.connections_live, memory_order_relaxed);
+
+	leave_orphans(attempt);
+	*detail = "";
+	if (connections + worker->in_flight >= options->max_connections)
+		return REASON_TOO_MANY_CONNECTIONS;
+	if (worker->in_flight >= options->max_attempts) {
+		*detail = "of all gateways";
+		return REASON_TOO_MANY_HANDSHAKES;
+	}
+	if (worker->gateways->next && attempt->gateway->in_flight >= share_of(options->max_attempts)) {
+		*detail = "of this gateway";
+		return REASON_TOO_MANY_HANDSHAKES;
+	}
+	if (same_destination && *same_destination >= share_of(options->max_attempts)) {
+		*detail = "to this destination";
+		return REASON_TOO_MANY_HANDSHAKES;
+	}
+	if (key_table_set(&worker->in_flight_to, key, same_destination ? *same_destination + 1 : 1) != 0)
+		return REASON_NO_MEMORY;
+	worker->in_flight++;
+	attempt->gateway->in_flight++;
+	attempt->in_flight = true;
+	return REASON_NONE;
+}
+
+void attempt_leave_flight(struct attempt *attempt)
+{
+	struct worker *worker = attempt->worker;
+	const struct postern_destination_key *key = &attempt->connect.socket.destination;
+	uint64_t *same_destination;
+
+	if (!attempt->in_flight)
+		return;
+	attempt->in_flight = false;
+	worker->in_flight--;
+	attempt->gateway->in_flight--;
+	same_destination = key_table_find(&worker->in_flight_to, key);
+	if (same_destination && --*same_destination == 0)
+		(void)key_table_remove(&worker->in_flight_to, key);
+}
+
+/* ---- lists ---- */
+
+void attempt_list_append(struct attempt_list *list, struct attempt *attempt)
+{
+	if (attempt->list)
+		return;
+	attempt->list = list;
+	attempt->list_next = NULL;
+	attempt->list_previous = list->tail;
+	if (list->tail)
+		list->tail->list_next = attempt;
+	else
+		list->head = attempt;
+	list->tail = attempt;
+}
+
+void attempt_list_remove(struct attempt *attempt)
+{
+	struct attempt_list *list = attempt->list;
+
+	if (!list)
+		return;
+	if (attempt->list_previous)
+		attempt->list_previous->list_next = attempt->list_next;
+	else
+		list->head = attempt->list_next;
+	if (attempt->list_next)
+		attempt->list_next->list_previous = attempt->list_previous;
+	else
+		list->tail = attempt->list_previous;
+	attempt->list = NULL;
+}
