@@ -243,8 +243,7 @@ static void play(struct fixture *fixture, const struct row *rows, size_t count, 
 		prepare(fixture);
 	int status = run_rows(fixture, rows, count, argc, argv);
 	fixture_stop(fixture);
-	fflush(stdout);
-	_exit(status);
+	exit(status); /* not _exit(): the leak check of the sanitizers is at exit */
 }
 
 static void fill_options(struct fixture *fixture)
