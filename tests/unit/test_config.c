@@ -75,6 +75,7 @@ static void defaults(void **state)
 	assert_int_equal(config.tombstone_ns, 600 * SECOND);
 	assert_int_equal(config.max_connections, 65536);
 	assert_int_equal(config.max_handshakes, 4096);
+	assert_int_equal(config.max_destinations, POSTERN_MAX_DESTINATIONS);
 	assert_in_range(config_worker_count(&config), 1, POSTERN_MAX_WORKERS);
 	config_free(&config);
 	config_free(&config);
@@ -102,6 +103,7 @@ static const char whole_file[] = "# every setting\n"
                                  "handshakeTimeout: 2m\n"
                                  "maxConnections: 1000\n"
                                  "maxHandshakes: 10\n"
+                                 "maxDestinations: 64\n"
                                  "tombstone: 1h\n";
 
 static void every_setting_of_the_file(void **state)
@@ -141,6 +143,7 @@ static void every_setting_of_the_file(void **state)
 	assert_int_equal(config.tombstone_ns, 3600 * SECOND);
 	assert_int_equal(config.max_connections, 1000);
 	assert_int_equal(config.max_handshakes, 10);
+	assert_int_equal(config.max_destinations, 64);
 	config_free(&config);
 }
 
@@ -506,6 +509,7 @@ static void help_is_whole(void **state)
 	        "--handshake-timeout DURATION",
 	        "--max-connections N",
 	        "--max-handshakes N",
+	        "--max-destinations N",
 	        "--tombstone DURATION",
 	        "--config FILE",
 	        "--check-config",
