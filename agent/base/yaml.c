@@ -2,6 +2,7 @@
 #include "base/yaml.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -81,10 +82,55 @@ static int take_key(struct reader *reader, const yaml_event_t *event)
 	return frame->key ? 0 : -ENOMEM;
 }
 
-/* Plain scalars by YAML 1.2's JSON schema, which is JSON's own grammar of numbers; anything else is a string. */
+static const char *skip_digits(const char *text)
+{
+	return text + strspn(text, "0123456789");
+}
+
+/* JSON's grammar of numbers: -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)? */
+static bool is_number(const char *text, bool *whole)
+{
+	const char *next;
+
+	text += *text == '-';
+	next = skip_digits(text);
+	if (next == text || (*text == '0' && next - text > 1))
+		return false;
+	*whole = !*next;
+	if (*next == '.') {
+		text = next + 1;
+		next = skip_digits(text);
+		if (next == text)
+			return false;
+	}
+	if (*next == 'e' || *next == 'E') {
+		text = next + 1;
+		text += *text == '-' || *text == '+';
+		next = skip_digits(text);
+		if (next == text)
+			return false;
+	}
+	return !*next;
+}
+
+/* NULL: no memory. A number that no double can hold stays text. */
+static json_t *resolve_number(const char *text, size_t size, bool whole)
+{
+	long long integer;
+	double real;
+
+	errno = 0;
+	integer = whole ? strtoll(text, NULL, 10) : 0;
+	if (whole && errno != ERANGE)
+		return json_integer(integer);
+	real = strtod(text, NULL);
+	return isfinite(real) ? json_real(real) : json_stringn(text, size);
+}
+
+/* Plain scalars by YAML 1.2's JSON schema; what it does not know is a string. */
 static json_t *resolve_plain(const char *text, size_t size)
 {
-	json_t *value = NULL;
+	bool whole;
 
 	if (!size || !strcmp(text, "~") || !strcmp(text, "null"))
 		return json_null();
@@ -92,16 +138,7 @@ static json_t *resolve_plain(const char *text, size_t size)
 		return json_true();
 	if (!strcmp(text, "false"))
 		return json_false();
-	if (text[0] == '-' || (text[0] >= '0' && text[0] <= '9')) {
-		value = json_loadb(text, size, JSON_DECODE_ANY, NULL);
-		if (!value) /* an integer beyond 64 bits */
-			value = json_loadb(text, size, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
-		if (value && !json_is_number(value)) {
-			json_decref(value);
-			value = NULL;
-		}
-	}
-	return value ? value : json_stringn(text, size);
+	return is_number(text, &whole) ? resolve_number(text, size, whole) : json_stringn(text, size);
 }
 
 static int take_scalar(struct reader *reader, const yaml_event_t *event)

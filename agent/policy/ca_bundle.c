@@ -66,6 +66,17 @@ static int der_compare(const void *left_pointer, const void *right_pointer)
 	return left->length < right->length ? -1 : left->length > right->length;
 }
 
+/* Empties the queue. OpenSSL says of want of memory what it says of bad input: it failed. */
+static bool ran_out_of_memory(void)
+{
+	unsigned long code;
+	bool found = false;
+
+	while ((code = ERR_get_error()))
+		found |= ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE;
+	return found;
+}
+
 static bool is_one_certificate(const unsigned char *bytes, long length)
 {
 	const unsigned char *end = bytes;
@@ -105,7 +116,8 @@ static int read_block(BIO *bio, struct der_list *list, char *error, size_t error
 	if (!PEM_read_bio(bio, &name, &header, &bytes, &length)) {
 		unsigned long code = ERR_peek_last_error();
 
-		ERR_clear_error();
+		if (ran_out_of_memory())
+			return -ENOMEM;
 		if (ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE)
 			return 0;
 		snprintf(error, error_size, "block %zu is not readable PEM", list->count + 1);
@@ -119,8 +131,10 @@ static int read_block(BIO *bio, struct der_list *list, char *error, size_t error
 		problem = "has PEM headers";
 	else if (!is_one_certificate(bytes, length))
 		problem = "does not hold one valid X.509 certificate";
-	ERR_clear_error();
-	if (problem) {
+	if (ran_out_of_memory()) {
+		OPENSSL_clear_free(bytes, (size_t)length);
+		result = -ENOMEM;
+	} else if (problem) {
 		snprintf(error, error_size, "block %zu %s", list->count + 1, problem);
 		OPENSSL_clear_free(bytes, (size_t)length);
 		result = -EINVAL;

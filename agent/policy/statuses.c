@@ -19,6 +19,7 @@ static void set_condition(struct policy_condition *condition, bool status, const
 
 static void add_part(struct text *message, const struct text *part)
 {
+	message->failed |= part->failed;
 	if (part->data)
 		text_add(message, part->data);
 }

@@ -85,7 +85,7 @@ void text_add(struct text *text, const char *sentence)
 
 bool text_is_empty(const struct text *text)
 {
-	return !text->length;
+	return !text->length && !text->failed;
 }
 
 char *text_take(struct text *text)

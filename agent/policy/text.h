@@ -23,6 +23,7 @@ void text_append(struct text *text, const char *format, ...) __attribute__((form
 void text_add_sentence(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A whole other text, with "; " before it unless the text is empty. */
 void text_add(struct text *text, const char *sentence);
+/* A text that was lost for want of memory is not empty: what it would have said still counts. */
 bool text_is_empty(const struct text *text);
 /* Gives the string away (never NULL unless there was no memory) and empties the text. */
 char *text_take(struct text *text);

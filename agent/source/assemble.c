@@ -50,6 +50,10 @@ static int add_note(struct findings *findings, char *note)
 {
 	if (!note)
 		return -ENOMEM;
+	if (findings->note_count >= MAX_SOURCE_ERRORS) {
+		free(note);
+		return 0;
+	}
 	if (vector_reserve(&findings->notes, findings->note_count, &findings->note_capacity, sizeof(note)) < 0) {
 		free(note);
 		return -ENOMEM;

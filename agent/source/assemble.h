@@ -12,7 +12,7 @@
 #include "source/files.h"
 #include "source/manifest_file.h"
 
-#define MAX_SOURCE_ERRORS 1000
+#define MAX_SOURCE_ERRORS 1000 /* and as many notes */
 
 struct findings { /* all zero = empty */
 	struct source_error *errors;

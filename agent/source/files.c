@@ -18,6 +18,7 @@
 #include "source/assemble.h"
 
 #define REMOVAL_DELAY_NS 100000000ull
+#define RETRY_DELAY_NS   1000000000ull /* after want of memory */
 
 /*
  * IN_CREATE is for symlinks and hard links; a new regular file is open for writing at that time, and its IN_CLOSE_WRITE
@@ -32,14 +33,15 @@ struct files_source {
 	char *path;
 	int directory_fd; /* the directory itself: what stands at path may be another one later */
 	int inotify_fd;
-	int timer_fd;                 /* the next removal */
+	int timer_fd;                 /* the next removal, or the next try */
 	int epoll_fd;                 /* the two above as one */
 	struct manifest_file **files; /* by name */
 	size_t file_count, file_capacity;
 	struct object_store *store;
 	struct findings findings;
 	const char *directory_problem; /* NULL: it is as it should be */
-	bool changed;                  /* since the store was assembled last */
+	bool changed;                  /* a file, since the store was assembled last */
+	bool assembled;                /* store and findings show what is known */
 };
 
 static void close_directory(DIR **directory)
@@ -237,23 +239,24 @@ static bool remove_missing(struct files_source *source)
 	return changed;
 }
 
-static bool update_files(struct files_source *source, bool force)
+/* 0, or -ENOMEM: some are as they were. */
+static int update_files(struct files_source *source, bool force)
 {
-	bool changed = false;
+	int result = 0;
 
 	for (size_t i = 0; i < source->file_count; i++) {
 		struct manifest_file *file = source->files[i];
-		int result;
+		int changed;
 
 		if (!file->seen)
 			continue;
 		watch_target(source, file); /* before reading: what changes afterwards is an event */
-		result = manifest_file_update(file, source->directory_fd, force);
-		if (result < 0)
-			log_error("manifest not read", "file=%s error=\"%s\"", file->shown, strerror(-result));
-		changed |= result > 0;
+		changed = manifest_file_update(file, source->directory_fd, force);
+		if (changed < 0)
+			result = changed;
+		source->changed |= changed > 0;
 	}
-	return changed;
+	return result;
 }
 
 static bool knows_error(const struct findings *findings, const struct source_error *error)
@@ -285,7 +288,7 @@ static void replace_findings(struct files_source *source, struct findings *findi
 	*findings = (struct findings){0};
 }
 
-/* Without memory everything stays as it was, and the next scan tries again. */
+/* Without memory the store and the findings stay as they were. */
 static int assemble(struct files_source *source)
 {
 	_cleanup_(findings_free) struct findings findings = {0};
@@ -299,41 +302,47 @@ static int assemble(struct files_source *source)
 	if (result == 0) {
 		object_store_swap(source->store, store);
 		replace_findings(source, &findings);
-	} else {
-		log_error("manifests not applied", "error=\"%s\"", strerror(-result));
 	}
 	object_store_free(store);
 	return result;
 }
 
-static bool clear(bool *flag)
-{
-	bool was_set = *flag;
-
-	*flag = false;
-	return was_set;
-}
-
-/* True if the store changed. */
-static bool scan(struct files_source *source, bool force)
+/* Look at the directory, and at its files if it is what it should be. 0 or -ENOMEM. */
+static int look(struct files_source *source, bool force)
 {
 	const char *problem = check_directory(source);
-	bool problem_changed;
-	int result;
+	int result = 0;
 
 	if (!problem) {
 		result = list_directory(source);
 		problem = result < 0 ? strerror(-result) : check_directory(source);
 	}
-	problem_changed = problem != source->directory_problem;
+	source->assembled &= problem == source->directory_problem;
 	source->directory_problem = problem;
-	if (!problem) {
-		source->changed |= update_files(source, force);
-		source->changed |= remove_missing(source);
+	if (problem)
+		return result == -ENOMEM ? result : 0;
+	result = update_files(source, force);
+	source->changed |= remove_missing(source);
+	return result;
+}
+
+/* True if the store changed. */
+static bool scan(struct files_source *source, bool force)
+{
+	int result = look(source, force), assembled = 0;
+	bool changed = source->changed;
+
+	if (changed || !source->assembled)
+		assembled = assemble(source);
+	if (result < 0 || assembled < 0) {
+		log_error("manifests not applied", "error=\"%s\"", strerror(ENOMEM));
+		arm_timer(source, now_ns() + RETRY_DELAY_NS);
 	}
-	if ((!source->changed && !problem_changed) || assemble(source) < 0)
+	source->assembled = assembled == 0;
+	if (assembled < 0)
 		return false;
-	return clear(&source->changed);
+	source->changed = false;
+	return changed;
 }
 
 /* True if there was anything. An overflow of the queue is one more reason to look at everything. */
@@ -416,10 +425,13 @@ static int open_source(struct files_source *source, const char *directory)
 	if (result < 0)
 		return result;
 	result = list_directory(source);
-	if (result < 0)
-		return result;
-	update_files(source, true);
-	return assemble(source);
+	if (result == 0)
+		result = update_files(source, true);
+	if (result == 0)
+		result = assemble(source);
+	source->changed = false;
+	source->assembled = true;
+	return result;
 }
 
 int files_source_open(const char *directory, struct files_source **result)
