@@ -210,6 +210,7 @@ static void walk(struct passage *passage, const struct snapshot *old)
 		j += order >= 0;
 		if (order < 0)
 			pass_gone(passage, &before->key);
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): without an `after` the order is -1 */
 		else if (is_covered(after->verdict))
 			pass_covered(passage, after, order == 0 ? before : NULL);
 		else
