@@ -217,7 +217,9 @@ static const char good_status[] =
         "{\"mode\":\"copy\",\"direction\":\"transmit\",\"version\":\"TLSv1.3\",\"cipher\":\"AES-128-GCM\","
         "\"verdict\":\"safe\",\"detail\":\"\"},"
         "{\"mode\":\"splice\",\"direction\":\"transmit\",\"version\":\"TLSv1.3\",\"cipher\":\"AES-128-GCM\","
-        "\"verdict\":\"unsafe\",\"detail\":\"byte 3 changed\"}],\"hooks\":[]}}";
+        "\"verdict\":\"unsafe\",\"detail\":\"byte 3 changed\"},"
+        "{\"mode\":\"no_pad\",\"direction\":\"transmit\",\"version\":\"TLSv1.3\",\"cipher\":\"AES-128-GCM\","
+        "\"verdict\":\"unavailable\",\"detail\":\"no padding there\"}],\"hooks\":[]}}";
 
 static void good_status_page(void **state)
 {
@@ -235,6 +237,7 @@ static void good_status_page(void **state)
 	assert_says(fixture, "5 connect_tls");
 	assert_says(fixture, "3 backend_refused  nothing listens on the backend's port");
 	assert_null(strstr(fixture->output, "connect_deny")); /* zero */
+	assert_null(strstr(fixture->output, "no padding there"));
 	assert_harmless(fixture->output);
 	assert_string_equal(fixture->errors, "");
 }

@@ -76,7 +76,10 @@ static void print_modes(const json_t *rows)
 	table_print(table, INDENT);
 }
 
-/* "unsafe" is news: it ran and did wrong. "unavailable" is said once, by the first detail. */
+/*
+ * "unsafe" is news: it ran and did wrong. "unavailable" is said once, by the first detail, and not of no_pad, which
+ * most combinations cannot have.
+ */
 static void print_trouble(const json_t *rows)
 {
 	size_t index;
@@ -85,7 +88,8 @@ static void print_trouble(const json_t *rows)
 
 	json_array_foreach (rows, index, row) {
 		bool unsafe = strcmp(text_of(row, "verdict"), "unsafe") == 0;
-		bool unavailable = strcmp(text_of(row, "verdict"), "unavailable") == 0;
+		bool unavailable = strcmp(text_of(row, "verdict"), "unavailable") == 0 &&
+		                   strcmp(text_of(row, "mode"), "no_pad") != 0;
 
 		if (!unsafe && (!unavailable || said || !text_of(row, "detail")[0]))
 			continue;
