@@ -22,7 +22,7 @@ from lib.certificates import Authority
 from lib.paths import POSTERNCTL
 from lib.pattern import Pattern
 from lib.process import run, run_in
-from lib.stage import ECHO_PORT, Stage
+from lib.stage import Stage
 from lib.tls_peer import server_context
 from lib.topology import GATEWAY4, backend4
 from lib.world import GATEWAY_PORT, Service
@@ -128,8 +128,8 @@ def transfers(stage, table):
 def kernel_word(stage, table):
     progress("the kernel's own word about socket B, in the gateway's network namespace: ss -tie")
     stage.ask("vip4")  # its connection stays in nginx's pool
-    said = run_in(stage.network["gateway"], "ss", "-tieH", "state", "established", "dport", f"= :{ECHO_PORT}").stdout
-    show(said, 12)
+    said = run_in(stage.network["gateway"], "ss", "-tieH", "state", "established", "dst", stage.echo.vip4).stdout
+    show(said, 4)
     found = re.search(r"tcp-ulp-tls [^\n]*?rxconf: sw txconf: sw", said)
     table.add("socket B by ss", found.group(0) if found else "no tcp-ulp-tls with rxconf: sw txconf: sw", found)
 

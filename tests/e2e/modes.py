@@ -87,7 +87,7 @@ def declare(index, version, cipher):
         if transmit and receive:
             expect_that("the kernel's own word", re.search(r"txconf: ?sw.*|rxconf: ?sw", row["ulp"]) and
                         row["ulp"].count("sw") >= 2, row["ulp"])
-            said = run_in(stage.network["gateway"], "ss", "-tieH", "dst", backend4(2)).stdout
+            said = run_in(stage.network["gateway"], "ss", "-tieH", "dst", service.vip4).stdout
             expect_that("ss: tcp-ulp-tls, rxconf and txconf sw", re.search(
                 rf"tcp-ulp-tls version: {version[-3:]}.* rxconf: sw txconf: sw", said), said)
         else:
@@ -127,7 +127,7 @@ def no_splice(stage):
     _, _, _, service, _ = stage.suites[0]
     connection = http.client.HTTPConnection(service.vip4, 80, timeout=60)
     connection.sock = stage.gateway.connect(service.vip4, 80, timeout=60)
-    expect("upload", client.exchange(connection, "/upload/some", "PUT", Pattern().whole(SIZE)).status, 201)
+    expect("upload", client.exchange(connection, "/upload/copied", "PUT", Pattern().whole(SIZE)).status, 201)
     row = stage.connection(service)
     expect("modes", (row["to_backend"], row["to_gateway"]), ("ktls_copy", "ktls_copy"))
     connection.close()
