@@ -44,7 +44,9 @@ BPF_OBJ   := $(patsubst %.c,$(O)/%.o,bpf/maps.bpf.c $(filter-out bpf/maps.bpf.c,
 SKELETON  := $(O)/bpf/postern.skel.h
 LIBRARY   := $(O)/libpostern.a
 UNIT      := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
-UNIT_LIB  := $(patsubst %.c,$(O)/%.o,$(filter-out tests/unit/test_%,$(sort $(wildcard tests/unit/*.c))))
+UNIT_OBJ  := $(patsubst %.c,$(O)/%.o,$(filter-out tests/unit/test_%,$(sort $(wildcard tests/unit/*.c))))
+# An archive: a test may play what a fixture that it does not use would link.
+UNIT_LIB  := $(O)/tests/unit/libfixtures.a
 E2E_BIN   := $(patsubst tests/e2e/%.c,$(O)/tests/e2e/%,$(sort $(wildcard tests/e2e/test_*.c)))
 E2E_LIB   := $(patsubst %.c,$(O)/%.o,$(filter-out tests/e2e/test_%,$(sort $(wildcard tests/e2e/*.c))))
 
@@ -102,6 +104,10 @@ $(O)/posternd: $(O)/agent/main.o $(LIBRARY)
 $(O)/posternctl: $(CTL_OBJ) $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(PKG_LIBS) -o $@
+
+$(UNIT_LIB): $(UNIT_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(O)/tests/unit/%: $(O)/tests/unit/%.o $(UNIT_LIB) $(LIBRARY)
 	$(call say,LINK,$@)

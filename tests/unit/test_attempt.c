@@ -1,0 +1,899 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* An attempt through every state of the diagram in worker_internal.h, and out of each of them. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+
+#include "attempt_world.h"
+
+#define PORT 40000
+#define ISN  500
+
+/* A fresh attempt in this state. The SYN is known in all but WAITING, DIALING and READY of a SYN that did not come. */
+static void bring_to(enum attempt_state state, uint16_t port, uint32_t isn)
+{
+	switch (state) {
+	case ATTEMPT_ORPHAN:
+		g_sends_syn(port, isn);
+		break;
+	case ATTEMPT_WAITING:
+		publish(POSTERN_VERDICT_NONE, 1);
+		g_connects(port, isn, POSTERN_VERDICT_HOLD);
+		break;
+	case ATTEMPT_DIALING:
+		world.backend = BACKEND_IS_SILENT;
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		break;
+	case ATTEMPT_HANDSHAKE:
+		world.handshake = TLS_STEP_WANT_READ;
+		world.backend = BACKEND_ANSWERS;
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		step();
+		break;
+	case ATTEMPT_READY:
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		step();
+		break;
+	case ATTEMPT_RELEASED:
+		world.lost = true;
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		step();
+		g_sends_syn(port, isn);
+		break;
+	case ATTEMPT_REFUSED:
+		world.backend = BACKEND_REFUSES;
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		break;
+	}
+	assert_int_equal(state_of(port), state);
+}
+
+static const enum attempt_state all_states[] = {
+        ATTEMPT_ORPHAN, ATTEMPT_WAITING,  ATTEMPT_DIALING, ATTEMPT_HANDSHAKE,
+        ATTEMPT_READY,  ATTEMPT_RELEASED, ATTEMPT_REFUSED,
+};
+
+/* ---- the way through ---- */
+
+static void test_verified_is_released(void **state)
+{
+	(void)state;
+	world.handshake = TLS_STEP_WANT_READ;
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	assert_int_equal(state_of(PORT), ATTEMPT_DIALING);
+	g_sends_syn(PORT, ISN);
+	assert_int_equal(state_of(PORT), ATTEMPT_HANDSHAKE);
+	assert_int_equal(world.syns + world.resets, 0);
+	world.handshake = TLS_STEP_DONE;
+	step();
+	assert_int_equal(world.syns, 1);
+	assert_int_equal(world.relays, 1);
+	assert_int_equal(world.phase, POSTERN_B_ARMED);
+	assert_int_equal(world.report_count, 0);
+	assert_null(attempt_of(PORT));
+	assert_string_equal(world.connection->sni, "echo.example");
+}
+
+/* The three orders in which CONNECT, SYN and the end of the handshake can come. */
+static void test_syn_first_and_syn_last(void **state)
+{
+	(void)state;
+	g_sends_syn(PORT, ISN);
+	assert_int_equal(state_of(PORT), ATTEMPT_ORPHAN);
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	assert_int_equal(state_of(PORT), ATTEMPT_DIALING);
+	step();
+	assert_int_equal(world.relays, 1);
+
+	g_connects(PORT + 1, ISN, POSTERN_VERDICT_TLS);
+	step();
+	assert_int_equal(state_of(PORT + 1), ATTEMPT_READY);
+	assert_int_equal(world.syns, 1);
+	g_sends_syn(PORT + 1, ISN);
+	assert_int_equal(world.syns, 2);
+	assert_int_equal(world.relays, 2);
+}
+
+static void test_repeated_records_change_nothing(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_DIALING, PORT, ISN);
+	g_sends_syn(PORT, ISN);
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	g_sends_syn(PORT, ISN);
+	assert_int_equal(state_of(PORT), ATTEMPT_DIALING);
+	assert_int_equal(world.dials, 1);
+	assert_int_equal(world.worker.in_flight, 1);
+	assert_int_equal(world.syns + world.resets, 0);
+}
+
+static void test_lost_release_is_repeated_with_the_syn(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_RELEASED, PORT, ISN);
+	assert_int_equal(world.relays, 0);
+	world.lost = false;
+	g_sends_syn(PORT, ISN);
+	assert_int_equal(world.syns, 2);
+	assert_int_equal(world.relays, 1);
+}
+
+static void test_release_that_fails(void **state)
+{
+	static const struct {
+		int error;
+		int expected;
+	} rows[] = {
+	        {EAGAIN, ATTEMPT_RELEASED}, /* the next SYN does it */
+	        {ENOBUFS, ATTEMPT_RELEASED},
+	        {EPERM, ATTEMPT_REFUSED},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint16_t port = (uint16_t)(PORT + i);
+
+		g_connects(port, ISN, POSTERN_VERDICT_TLS);
+		step();
+		world.send_error = rows[i].error;
+		g_sends_syn(port, ISN);
+		assert_int_equal(state_of(port), rows[i].expected);
+		world.send_error = 0;
+		g_sends_syn(port, ISN);
+	}
+	assert_int_equal(world.relays, 2);
+	assert_int_equal(world.resets, 1);
+	assert_int_equal(last_report(), REASON_RELEASE_FAILED);
+}
+
+/* ---- refusals ---- */
+
+static void test_backend_that_fails(void **state)
+{
+	static const struct {
+		enum backend backend;
+		enum tls_step handshake;
+		enum postern_reason reason;
+		unsigned int resets, unreachables;
+	} rows[] = {
+	        {BACKEND_REFUSES, TLS_STEP_DONE, REASON_BACKEND_REFUSED, 1, 0},
+	        {BACKEND_UNREACHABLE, TLS_STEP_DONE, REASON_BACKEND_UNREACHABLE, 0, 1},
+	        {BACKEND_ANSWERS, TLS_STEP_FAILED, REASON_CERTIFICATE_UNTRUSTED, 1, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint16_t port = (uint16_t)(PORT + i);
+
+		world.backend = rows[i].backend;
+		world.handshake = rows[i].handshake;
+		world.resets = world.unreachables = 0;
+		g_connects(port, ISN, POSTERN_VERDICT_TLS);
+		step();
+		assert_int_equal(state_of(port), ATTEMPT_REFUSED);
+		assert_int_equal(last_report(), rows[i].reason);
+		/* Refused before the SYN is known: told when it comes, and again when it comes again. */
+		assert_int_equal(world.resets + world.unreachables, 0);
+		g_sends_syn(port, ISN);
+		assert_int_equal(world.resets, rows[i].resets);
+		assert_int_equal(world.unreachables, rows[i].unreachables);
+		g_sends_syn(port, ISN);
+		assert_int_equal(world.resets + world.unreachables, 2);
+		g_is_gone(port, ISN);
+		assert_null(attempt_of(port));
+		assert_int_equal(world.report_count, i + 1);
+	}
+	assert_int_equal(world.relays, 0);
+}
+
+static void test_denied(void **state)
+{
+	(void)state;
+	publish(POSTERN_VERDICT_DENY, 1);
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	assert_int_equal(state_of(PORT), ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_NO_VALID_CA);
+	assert_int_equal(world.dials, 0);
+}
+
+static void test_orphans(void **state)
+{
+	(void)state;
+	g_sends_syn(PORT, ISN);
+	assert_int_equal(world.resets, 0);
+	g_sends_syn(PORT, ISN);
+	assert_int_equal(world.resets, 1);
+	assert_int_equal(last_report(), REASON_NO_CONNECT_RECORD);
+	assert_null(attempt_of(PORT)); /* nothing else will come for it */
+
+	/* Another SYN of the same port is another connect. */
+	g_sends_syn(PORT, ISN);
+	g_sends_syn(PORT, ISN + 1);
+	assert_int_equal(world.resets, 1);
+	assert_int_equal(world.worker.attempt_count, 1);
+	assert_int_equal(world.dials, 0);
+}
+
+static void test_orphans_are_bounded(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < 3000; i++)
+		g_sends_syn((uint16_t)(1024 + i), ISN);
+	assert_int_equal(world.worker.orphan_count, 1024);
+	assert_int_equal(world.resets, 3000 - 1024);
+}
+
+/* A port that is used again: the old attempt goes, a late SYN of the old one is nobody's. */
+static void test_another_isn(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(all_states); i++) {
+		uint16_t port = (uint16_t)(PORT + i);
+		size_t reports = world.report_count;
+
+		bring_to(all_states[i], port, ISN);
+		reports = world.report_count;
+		world.backend = BACKEND_IS_SILENT;
+		world.lost = false;
+		publish(POSTERN_VERDICT_TLS, 1);
+		g_connects(port, ISN + 9, POSTERN_VERDICT_TLS);
+		assert_int_equal(state_of(port), ATTEMPT_DIALING);
+		g_sends_syn(port, ISN);
+		assert_int_equal(state_of(port), ATTEMPT_DIALING);
+		assert_false(attempt_of(port)->syn_known);
+		if (all_states[i] == ATTEMPT_REFUSED)
+			assert_int_equal(world.report_count, reports);
+		else
+			assert_int_equal(last_report(), REASON_GATEWAY_GAVE_UP);
+		/* The end of the old socket, told late, does not end the new one. */
+		g_is_gone(port, ISN);
+		assert_int_equal(state_of(port), ATTEMPT_DIALING);
+		g_is_gone(port, ISN + 9);
+		assert_null(attempt_of(port));
+		world.backend = BACKEND_ANSWERS;
+		world.handshake = TLS_STEP_DONE;
+	}
+}
+
+static void test_gone_in_each_state(void **state)
+{
+	static const enum postern_reason reasons[] = {
+	        [ATTEMPT_ORPHAN] = REASON_GATEWAY_GAVE_UP,  [ATTEMPT_WAITING] = REASON_HOLD_TIMEOUT,
+	        [ATTEMPT_DIALING] = REASON_BACKEND_SILENT,  [ATTEMPT_HANDSHAKE] = REASON_HANDSHAKE_TIMEOUT,
+	        [ATTEMPT_READY] = REASON_GATEWAY_GAVE_UP,   [ATTEMPT_RELEASED] = REASON_GATEWAY_GAVE_UP,
+	        [ATTEMPT_REFUSED] = REASON_BACKEND_REFUSED, /* said before */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(all_states); i++) {
+		uint16_t port = (uint16_t)(PORT + i);
+
+		bring_to(all_states[i], port, ISN);
+		g_is_gone(port, ISN);
+		assert_null(attempt_of(port));
+		assert_int_equal(last_report(), reasons[all_states[i]]);
+		assert_int_equal(world.report_count, i + 1);
+		assert_int_equal(world.worker.in_flight, 0);
+		world.backend = BACKEND_ANSWERS;
+		world.handshake = TLS_STEP_DONE;
+		world.lost = false;
+		publish(POSTERN_VERDICT_TLS, 1);
+	}
+}
+
+/* A gateway's socket in a namespace that is not the one it is served in. */
+static void test_another_namespace(void **state)
+{
+	struct postern_connect_record record = connect_record(POSTERN_RECORD_CONNECT, PORT, ISN, POSTERN_VERDICT_TLS);
+
+	(void)state;
+	record.netns_cookie = NETNS_COOKIE + 1;
+	send_record(run_connect, &record);
+	assert_null(attempt_of(PORT));
+	assert_int_equal(world.dials, 0);
+	assert_int_equal(failures_total(world.worker.options.failures, REASON_GATEWAY_REMOVED), 1);
+}
+
+/* ---- HOLD ---- */
+
+static struct {
+	uint64_t as_of_ns;
+	struct hold_answer answers[8];
+	size_t count;
+} answers;
+
+static void run_answers(const void *argument)
+{
+	(void)argument;
+	attempt_hold_answered(&world.worker, answers.as_of_ns, answers.answers, answers.count);
+}
+
+static void answer(uint64_t question, enum postern_reason refusal)
+{
+	answers.as_of_ns = monotonic_ns();
+	answers.answers[0] = (struct hold_answer){.question = question, .refusal = refusal};
+	answers.count = 1;
+	in_round(run_answers, NULL);
+}
+
+static void test_hold_is_plain(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_WAITING, PORT, ISN);
+	g_sends_syn(PORT, ISN);
+	assert_int_equal(world.questions, 1);
+	assert_int_equal(world.dials, 0);
+	answer(world.last_question, REASON_NONE);
+	assert_int_equal(state_of(PORT), ATTEMPT_DIALING);
+	assert_int_equal(world.phase, POSTERN_B_PLAIN);
+	step();
+	assert_int_equal(world.relays, 1);
+	assert_int_equal(world.sessions, 0);
+	assert_int_equal(world.connection->verdict, POSTERN_VERDICT_PLAIN);
+}
+
+static void test_hold_finds_policy(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_WAITING, PORT, ISN);
+	bring_to(ATTEMPT_WAITING, PORT + 1, ISN);
+	publish(POSTERN_VERDICT_TLS, 3);
+	answer(1, REASON_NONE);
+	assert_int_equal(world.phase, POSTERN_B_HANDSHAKE);
+	publish(POSTERN_VERDICT_DENY, 3);
+	answer(2, REASON_NONE);
+	assert_int_equal(state_of(PORT + 1), ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_NO_VALID_CA);
+	assert_null(world.worker.waiting.head);
+}
+
+/* What is covered by the snapshot at hand needs no question. */
+static void test_hold_of_a_covered_key(void **state)
+{
+	(void)state;
+	g_connects(PORT, ISN, POSTERN_VERDICT_HOLD);
+	assert_int_equal(state_of(PORT), ATTEMPT_DIALING);
+	assert_int_equal(world.questions, 0);
+}
+
+static void test_hold_refused(void **state)
+{
+	static const enum postern_reason refusals[] = {REASON_HOLD_TIMEOUT, REASON_NO_MEMORY};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
+		uint16_t port = (uint16_t)(PORT + i);
+
+		bring_to(ATTEMPT_WAITING, port, ISN);
+		answer(world.last_question, refusals[i]);
+		assert_int_equal(state_of(port), ATTEMPT_REFUSED);
+		assert_int_equal(last_report(), refusals[i]);
+	}
+	world.decision_error = -ENOMEM;
+	g_connects(PORT + 5, ISN, POSTERN_VERDICT_HOLD);
+	assert_int_equal(state_of(PORT + 5), ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_NO_MEMORY);
+	assert_int_equal(world.dials, 0);
+}
+
+/* Of five that wait, the second gave up; the answers to 1, 2, 4 and to questions that nobody asked. */
+static void test_each_question_has_its_answer(void **state)
+{
+	(void)state;
+	world.backend = BACKEND_IS_SILENT;
+	for (uint16_t i = 0; i < 5; i++)
+		bring_to(ATTEMPT_WAITING, (uint16_t)(PORT + i), ISN);
+	g_is_gone(PORT + 1, ISN);
+	answers.as_of_ns = monotonic_ns();
+	answers.answers[0] = (struct hold_answer){.question = 0, .refusal = REASON_INTERNAL};
+	answers.answers[1] = (struct hold_answer){.question = 1};
+	answers.answers[2] = (struct hold_answer){.question = 2, .refusal = REASON_INTERNAL};
+	answers.answers[3] = (struct hold_answer){.question = 4, .refusal = REASON_NO_MEMORY};
+	answers.answers[4] = (struct hold_answer){.question = 99, .refusal = REASON_INTERNAL};
+	answers.count = 5;
+	in_round(run_answers, NULL);
+	assert_int_equal(state_of(PORT), ATTEMPT_DIALING);
+	assert_int_equal(state_of(PORT + 1), -1);
+	assert_int_equal(state_of(PORT + 2), ATTEMPT_WAITING);
+	assert_int_equal(state_of(PORT + 3), ATTEMPT_REFUSED);
+	assert_int_equal(state_of(PORT + 4), ATTEMPT_WAITING);
+}
+
+/* An answer that is older than the connect says nothing about it. */
+static void test_stale_answer_is_asked_again(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_WAITING, PORT, ISN);
+	answers.as_of_ns = attempt_of(PORT)->begun_ns - 1;
+	answers.answers[0] = (struct hold_answer){.question = world.last_question};
+	answers.count = 1;
+	in_round(run_answers, NULL);
+	assert_int_equal(state_of(PORT), ATTEMPT_WAITING);
+	assert_int_equal(world.questions, 2);
+	assert_int_equal(world.dials, 0);
+	answer(world.last_question, REASON_NONE);
+	assert_int_equal(state_of(PORT), ATTEMPT_DIALING);
+}
+
+/* The kernel said TLS, the snapshot has given the policy up: the key is leaving the map, and the connect waits for it.
+ */
+static void test_policy_that_just_went(void **state)
+{
+	(void)state;
+	publish(POSTERN_VERDICT_PLAIN, 1);
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	assert_int_equal(state_of(PORT), ATTEMPT_WAITING);
+	assert_int_equal(world.questions, 1);
+	answer(world.last_question, REASON_NONE);
+	assert_int_equal(world.phase, POSTERN_B_PLAIN);
+}
+
+/* ---- limits of time ---- */
+
+static void wait_for_state(uint16_t port, int expected)
+{
+	while (state_of(port) != expected)
+		assert_int_equal(loop_step(world.worker.loop, 5000), 0);
+}
+
+static void test_limits_of_time(void **state)
+{
+	(void)state;
+	world.worker.options.hold_limit_ns = world.worker.options.dial_limit_ns =
+	        world.worker.options.handshake_limit_ns = 2000000;
+	bring_to(ATTEMPT_WAITING, PORT, ISN);
+	wait_for_state(PORT, ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_HOLD_TIMEOUT);
+	publish(POSTERN_VERDICT_TLS, 1);
+	bring_to(ATTEMPT_DIALING, PORT + 1, ISN);
+	g_sends_syn(PORT + 1, ISN);
+	wait_for_state(PORT + 1, ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_BACKEND_SILENT);
+	assert_int_equal(world.unreachables, 1);
+	bring_to(ATTEMPT_HANDSHAKE, PORT + 2, ISN);
+	wait_for_state(PORT + 2, ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_HANDSHAKE_TIMEOUT);
+}
+
+static void test_released_and_never_accepted(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_RELEASED, PORT, ISN);
+	wait_for_state(PORT, -1);
+	assert_int_equal(last_report(), REASON_NEVER_ACCEPTED);
+}
+
+/* ---- limits of number ---- */
+
+static void test_attempts_in_flight_are_bounded(void **state)
+{
+	const unsigned int share = MAX_ATTEMPTS - MAX_ATTEMPTS / 4;
+
+	(void)state;
+	world.backend = BACKEND_IS_SILENT;
+	for (unsigned int i = 0; i < 4 * MAX_ATTEMPTS; i++) {
+		g_connects((uint16_t)(PORT + i), ISN, POSTERN_VERDICT_TLS);
+		g_sends_syn((uint16_t)(PORT + i), ISN);
+	}
+	/* All to one destination: it leaves room for others. */
+	assert_int_equal(world.worker.in_flight, share);
+	assert_int_equal(world.dials, share);
+	assert_int_equal(world.resets, 4 * MAX_ATTEMPTS - share);
+	assert_int_equal(world.worker.attempt_count, 2 * MAX_ATTEMPTS);
+	assert_int_equal(last_report(), REASON_TOO_MANY_HANDSHAKES);
+	g_is_gone(PORT, ISN);
+	assert_int_equal(world.worker.in_flight, share - 1);
+}
+
+static void test_gateway_leaves_room_for_another(void **state)
+{
+	struct worker_gateway other = {.gateway = &world.gateway};
+
+	(void)state;
+	world.worker.options.max_attempts = 4;
+	world.worker_gateway->next = &other;
+	for (unsigned int i = 0; i < 5; i++) {
+		struct postern_connect_record record = connect_record(POSTERN_RECORD_CONNECT, (uint16_t)(PORT + i), ISN,
+		                                                      POSTERN_VERDICT_HOLD);
+
+		record.socket.destination = backend_key(10 + i); /* not one twice */
+		send_record(run_connect, &record);
+	}
+	assert_int_equal(world.worker.in_flight, 3);
+	assert_int_equal(last_report(), REASON_TOO_MANY_HANDSHAKES);
+	world.worker_gateway->next = NULL;
+}
+
+/* connect() must not succeed if the connection cannot be had. */
+static void test_limit_of_connections_refuses_in_time(void **state)
+{
+	(void)state;
+	world.worker.options.max_connections = 2;
+	for (unsigned int i = 0; i < 3; i++) {
+		g_connects((uint16_t)(PORT + i), ISN, POSTERN_VERDICT_TLS);
+		g_sends_syn((uint16_t)(PORT + i), ISN);
+		step();
+	}
+	assert_int_equal(world.relays, 2);
+	assert_int_equal(world.syns, 2);
+	assert_int_equal(world.resets, 1);
+	assert_int_equal(last_report(), REASON_TOO_MANY_CONNECTIONS);
+}
+
+/* ---- accept ---- */
+
+static void run_accept(const void *argument)
+{
+	(void)argument;
+	release_accept(&world.worker_gateway->listeners[0], LISTENER_FD);
+}
+
+static void test_nobody_released_it(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(all_states); i++) {
+		uint16_t port = (uint16_t)(PORT + i);
+
+		if (all_states[i] == ATTEMPT_RELEASED)
+			continue;
+		bring_to(all_states[i], port, ISN);
+		world.child = (struct sockaddr_in){
+		        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		world.child_queued = true;
+		in_round(run_accept, NULL);
+		assert_false(world.child_queued);
+		assert_int_equal(last_report(), REASON_UNVERIFIED_ACCEPT);
+		g_is_gone(port, ISN);
+		world.backend = BACKEND_ANSWERS;
+		world.handshake = TLS_STEP_DONE;
+		publish(POSTERN_VERDICT_TLS, 1);
+	}
+	assert_int_equal(world.relays, 0);
+}
+
+static void test_no_descriptor_for_accept(void **state)
+{
+	(void)state;
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	step();
+	world.no_descriptors = true;
+	g_sends_syn(PORT, ISN);
+	assert_false(world.child_queued); /* it does not stay and wake the loop for ever */
+	assert_int_equal(world.relays, 0);
+	assert_int_equal(state_of(PORT), ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_NO_DESCRIPTORS);
+	assert_int_not_equal(fcntl(world.worker.spare_fd, F_GETFD), -1);
+}
+
+/* ---- the policy changes ---- */
+
+static void run_policy_changed(const void *argument)
+{
+	(void)argument;
+	attempt_policy_changed(&world.worker);
+	connection_policy_changed(&world.worker);
+}
+
+static void change_to(enum postern_verdict verdict, uint32_t settings_id)
+{
+	publish(verdict, settings_id);
+	in_round(run_policy_changed, NULL);
+}
+
+static void test_other_settings_begin_anew(void **state)
+{
+	static const enum attempt_state states[] = {ATTEMPT_DIALING, ATTEMPT_HANDSHAKE, ATTEMPT_READY};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+		uint16_t port = (uint16_t)(PORT + i);
+		unsigned int dials;
+
+		publish(POSTERN_VERDICT_TLS, 1);
+		world.backend = BACKEND_ANSWERS;
+		world.handshake = TLS_STEP_DONE;
+		bring_to(states[i], port, ISN);
+		dials = world.dials;
+		change_to(POSTERN_VERDICT_TLS, 1);
+		assert_int_equal(world.dials, dials);
+		assert_int_equal(state_of(port), states[i]);
+
+		world.backend = BACKEND_ANSWERS;
+		world.handshake = TLS_STEP_DONE;
+		change_to(POSTERN_VERDICT_TLS, 2);
+		assert_int_equal(world.dials, dials + 1);
+		assert_int_equal(state_of(port), ATTEMPT_DIALING);
+		g_sends_syn(port, ISN);
+		step();
+		assert_int_equal(world.relays, i + 1);
+		assert_int_equal(world.last_context, 2);
+	}
+	assert_int_equal(world.report_count, 0);
+}
+
+static void test_covered_while_dialed_in_plain(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_WAITING, PORT, ISN);
+	answer(world.last_question, REASON_NONE);
+	assert_int_equal(world.phase, POSTERN_B_PLAIN);
+	change_to(POSTERN_VERDICT_TLS, 1);
+	assert_int_equal(world.phase, POSTERN_B_HANDSHAKE);
+	step();
+	g_sends_syn(PORT, ISN);
+	assert_int_equal(world.connection->verdict, POSTERN_VERDICT_TLS);
+}
+
+static void test_denied_in_each_state(void **state)
+{
+	static const enum attempt_state states[] = {ATTEMPT_DIALING, ATTEMPT_HANDSHAKE, ATTEMPT_READY};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+		uint16_t port = (uint16_t)(PORT + i);
+
+		publish(POSTERN_VERDICT_TLS, 1);
+		bring_to(states[i], port, ISN);
+		world.handshake = TLS_STEP_DONE;
+		world.backend = BACKEND_ANSWERS;
+		change_to(POSTERN_VERDICT_DENY, 1);
+		assert_int_equal(state_of(port), ATTEMPT_REFUSED);
+		assert_int_equal(last_report(), REASON_NO_VALID_CA);
+	}
+}
+
+/* Between the release and accept(): G may believe that it is connected, and is reset. */
+static void test_denied_after_the_release(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_RELEASED, PORT, ISN);
+	change_to(POSTERN_VERDICT_DENY, 1);
+	assert_int_equal(state_of(PORT), ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_POLICY_CHANGED);
+	world.child_queued = true;
+	world.child = (struct sockaddr_in){
+	        .sin_family = AF_INET, .sin_port = htons(PORT), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	in_round(run_accept, NULL);
+	assert_int_equal(world.relays, 0);
+	assert_int_equal(last_report(), REASON_UNVERIFIED_ACCEPT);
+}
+
+static void test_deleted_policy_lets_live(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_HANDSHAKE, PORT, ISN);
+	change_to(POSTERN_VERDICT_PLAIN, 1);
+	assert_int_equal(state_of(PORT), ATTEMPT_HANDSHAKE);
+	change_to(POSTERN_VERDICT_NONE, 1);
+	assert_int_equal(state_of(PORT), ATTEMPT_HANDSHAKE);
+	assert_int_equal(world.report_count, 0);
+}
+
+static void test_live_connections(void **state)
+{
+	static const struct {
+		enum postern_verdict before, after;
+		unsigned int aborted;
+		enum postern_reason reason;
+	} rows[] = {
+	        {POSTERN_VERDICT_TLS, POSTERN_VERDICT_TLS, 0, REASON_NONE},
+	        {POSTERN_VERDICT_TLS, POSTERN_VERDICT_PLAIN, 0, REASON_NONE},
+	        {POSTERN_VERDICT_TLS, POSTERN_VERDICT_NONE, 0, REASON_NONE},
+	        {POSTERN_VERDICT_TLS, POSTERN_VERDICT_DENY, 1, REASON_NO_VALID_CA},
+	        {POSTERN_VERDICT_PLAIN, POSTERN_VERDICT_NONE, 0, REASON_NONE},
+	        {POSTERN_VERDICT_PLAIN, POSTERN_VERDICT_TLS, 1, REASON_POLICY_CHANGED},
+	        {POSTERN_VERDICT_PLAIN, POSTERN_VERDICT_DENY, 1, REASON_NO_VALID_CA},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint16_t port = (uint16_t)(PORT + i);
+
+		publish(rows[i].before, 1);
+		g_connects(port, ISN,
+		           rows[i].before == POSTERN_VERDICT_TLS ? POSTERN_VERDICT_TLS : POSTERN_VERDICT_HOLD);
+		if (rows[i].before == POSTERN_VERDICT_PLAIN)
+			answer(world.last_question, REASON_NONE);
+		g_sends_syn(port, ISN);
+		step();
+		assert_non_null(world.worker.connections);
+		world.aborted = 0;
+		change_to(rows[i].after, 1);
+		if (world.aborted != rows[i].aborted)
+			fail_msg("row %zu: expected %u resets, seen %u", i, rows[i].aborted, world.aborted);
+		if (rows[i].aborted)
+			assert_int_equal(world.abort_reason, rows[i].reason);
+		in_round(run_drop_all, NULL);
+	}
+}
+
+/* The snapshot that a worker holds may have been replaced, and its contexts dropped, before it asks for one. */
+static void test_context_dropped_in_between(void **state)
+{
+	(void)state;
+	world.missing_context = 1;
+	world.publish_at_context = make_snapshot(POSTERN_VERDICT_TLS, 2);
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	assert_int_equal(state_of(PORT), ATTEMPT_DIALING);
+	step();
+	assert_int_equal(world.last_context, 2);
+	/* One that could not be built stays missing. */
+	publish(POSTERN_VERDICT_TLS, 1);
+	g_connects(PORT + 1, ISN, POSTERN_VERDICT_TLS);
+	assert_int_equal(state_of(PORT + 1), ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_INTERNAL);
+}
+
+/* ---- lane slots ---- */
+
+static void g_closes(const struct attempt *attempt, uint32_t slot, uint64_t cookie)
+{
+	struct postern_connect_record record = connect_record(POSTERN_RECORD_CLOSED, PORT, ISN, POSTERN_VERDICT_TLS);
+
+	(void)attempt;
+	record.socket.lane_slot = slot;
+	record.socket.cookie = cookie;
+	send_record(run_closed, &record);
+}
+
+static void test_slot_is_given_back(void **state)
+{
+	uint32_t slot;
+	uint64_t cookie;
+
+	(void)state;
+	world.worker.options.lane = true;
+	assert_int_equal(world.worker.free_slot_count, 2);
+	/* Withdrawn before G took it. */
+	bring_to(ATTEMPT_READY, PORT, ISN);
+	assert_int_equal(world.worker.free_slot_count, 1);
+	g_is_gone(PORT, ISN);
+	assert_int_equal(world.worker.free_slot_count, 2);
+	/* The same when the SYN was sent again, and reached nobody. */
+	bring_to(ATTEMPT_RELEASED, PORT, ISN);
+	g_is_gone(PORT, ISN);
+	assert_int_equal(world.worker.free_slot_count, 2);
+	world.lost = false;
+
+	/* Taken by G: it comes back with G's end and the connection's, in either order, and not by a stranger's end. */
+	world.gateway_took_slot = true;
+	for (unsigned int i = 0; i < 4; i++) {
+		g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+		step();
+		g_sends_syn(PORT, ISN);
+		slot = world.connection->lane_slot;
+		cookie = world.connection->gateway_cookie;
+		g_closes(NULL, slot, cookie + 1);
+		if (i % 2)
+			g_closes(NULL, slot, cookie);
+		assert_int_equal(world.worker.free_slot_count, 1);
+		in_round(run_drop_all, NULL);
+		assert_int_equal(world.worker.free_slot_count, i % 2 ? 2 : 1);
+		g_closes(NULL, slot, cookie + 1);
+		assert_int_equal(world.worker.free_slot_count, i % 2 ? 2 : 1);
+		g_closes(NULL, slot, cookie);
+		g_closes(NULL, slot, cookie);
+		assert_int_equal(world.worker.free_slot_count, 2);
+	}
+}
+
+/* Refused after the release: G may have the slot, whatever the attempt's state is called. */
+static void test_slot_of_a_refused_release(void **state)
+{
+	(void)state;
+	world.worker.options.lane = true;
+	world.gateway_took_slot = true;
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	step();
+	world.no_descriptors = true;
+	g_sends_syn(PORT, ISN);
+	assert_int_equal(state_of(PORT), ATTEMPT_REFUSED);
+	g_is_gone(PORT, ISN);
+	assert_int_equal(world.worker.free_slot_count, 1);
+	g_closes(NULL, 1, 1000 + ISN);
+	g_closes(NULL, 0, 1000 + ISN);
+	assert_int_equal(world.worker.free_slot_count, 2);
+}
+
+/* CLOSED records that were lost: the kernel says whose G is in the lane no more. */
+static void test_lost_closed_records_heal(void **state)
+{
+	(void)state;
+	world.worker.options.lane = true;
+	world.gateway_took_slot = true;
+	for (uint16_t i = 0; i < 2; i++) {
+		g_connects((uint16_t)(PORT + i), (uint32_t)(ISN + i), POSTERN_VERDICT_TLS);
+		step();
+		g_sends_syn((uint16_t)(PORT + i), (uint32_t)(ISN + i));
+	}
+	in_round(run_drop_all, NULL);
+	assert_int_equal(world.worker.free_slot_count, 0);
+	world.lane_gateway = 1000 + ISN; /* the first G is still there */
+	world.offers = 0;
+	g_connects(PORT + 5, ISN + 5, POSTERN_VERDICT_TLS);
+	step();
+	assert_int_equal(world.offers, 1);
+	assert_int_equal(world.worker.free_slot_count, 0);
+}
+
+static void test_no_slot_for_blocking_sockets(void **state)
+{
+	static const uint32_t flags[] = {0, POSTERN_G_NONBLOCK | POSTERN_G_MPTCP};
+
+	(void)state;
+	world.worker.options.lane = true;
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		struct postern_connect_record record = connect_record(POSTERN_RECORD_CONNECT, (uint16_t)(PORT + i), ISN,
+		                                                      POSTERN_VERDICT_TLS);
+
+		record.socket.flags = flags[i];
+		send_record(run_connect, &record);
+		step();
+		assert_int_equal(state_of((uint16_t)(PORT + i)), ATTEMPT_READY);
+	}
+	assert_int_equal(world.offers, 0);
+}
+
+/* ---- B ---- */
+
+static void test_source_that_b_cannot_use(void **state)
+{
+	struct postern_connect_record record = connect_record(POSTERN_RECORD_CONNECT, PORT, ISN, POSTERN_VERDICT_TLS);
+
+	(void)state;
+	record.header.tuple.local.byte[12] = 203; /* 203.0.0.1 */
+	send_record(run_connect, &record);
+	assert_int_equal(last_report(), REASON_SOURCE_ADDRESS);
+	assert_int_equal(world.dials, 0);
+}
+
+#define CASE(test) cmocka_unit_test_setup_teardown(test, world_begin, world_end)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        CASE(test_verified_is_released),
+	        CASE(test_syn_first_and_syn_last),
+	        CASE(test_repeated_records_change_nothing),
+	        CASE(test_lost_release_is_repeated_with_the_syn),
+	        CASE(test_release_that_fails),
+	        CASE(test_backend_that_fails),
+	        CASE(test_denied),
+	        CASE(test_orphans),
+	        CASE(test_orphans_are_bounded),
+	        CASE(test_another_isn),
+	        CASE(test_gone_in_each_state),
+	        CASE(test_another_namespace),
+	        CASE(test_hold_is_plain),
+	        CASE(test_hold_finds_policy),
+	        CASE(test_hold_of_a_covered_key),
+	        CASE(test_hold_refused),
+	        CASE(test_each_question_has_its_answer),
+	        CASE(test_stale_answer_is_asked_again),
+	        CASE(test_policy_that_just_went),
+	        CASE(test_limits_of_time),
+	        CASE(test_released_and_never_accepted),
+	        CASE(test_attempts_in_flight_are_bounded),
+	        CASE(test_gateway_leaves_room_for_another),
+	        CASE(test_limit_of_connections_refuses_in_time),
+	        CASE(test_nobody_released_it),
+	        CASE(test_no_descriptor_for_accept),
+	        CASE(test_other_settings_begin_anew),
+	        CASE(test_covered_while_dialed_in_plain),
+	        CASE(test_denied_in_each_state),
+	        CASE(test_denied_after_the_release),
+	        CASE(test_deleted_policy_lets_live),
+	        CASE(test_live_connections),
+	        CASE(test_context_dropped_in_between),
+	        CASE(test_slot_is_given_back),
+	        CASE(test_slot_of_a_refused_release),
+	        CASE(test_lost_closed_records_heal),
+	        CASE(test_no_slot_for_blocking_sockets),
+	        CASE(test_source_that_b_cannot_use),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
