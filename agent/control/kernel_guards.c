@@ -136,8 +136,7 @@ static int set_word(struct kernel_maps *maps, unsigned int index, uint64_t word)
 	return error;
 }
 
-/* What is there and not wanted may fill the trie: what is wanted comes first. */
-static int add_wanted_cidrs(struct kernel_maps *maps, const struct wanted *wanted, bool *superfluous)
+static int add_wanted_cidrs(struct kernel_maps *maps, const struct wanted *wanted)
 {
 	int first_error = 0;
 
@@ -148,34 +147,59 @@ static int add_wanted_cidrs(struct kernel_maps *maps, const struct wanted *wante
 			error = add_cidr(maps, &wanted->cidrs[i]);
 		first_error = first_error ? first_error : error;
 	}
-	for (size_t i = 0; i < maps->cidr_count; i++)
-		*superfluous |= !has_cidr(wanted->cidrs, wanted->cidr_count, &maps->cidrs[i]);
 	return first_error;
+}
+
+static int add_wanted_ports(struct kernel_maps *maps, const struct wanted *wanted)
+{
+	int first_error = 0;
+
+	for (unsigned int i = 0; i < HOOKS_GUARDED_WORDS; i++) {
+		int error = 0;
+
+		if (wanted->guarded[i] & ~maps->guarded[i])
+			error = set_word(maps, i, maps->guarded[i] | wanted->guarded[i]);
+		first_error = first_error ? first_error : error;
+	}
+	return first_error;
+}
+
+/* Note what is there and not wanted. True if any of it was wanted the last time: its time begins now. */
+static bool note_unwanted(struct kernel_maps *maps, const struct wanted *wanted)
+{
+	bool strict = maps->strict && !wanted->strict;
+	size_t cidrs = 0;
+	bool new;
+
+	for (size_t i = 0; i < maps->cidr_count; i++)
+		cidrs += !has_cidr(wanted->cidrs, wanted->cidr_count, &maps->cidrs[i]);
+	new = cidrs > maps->unwanted.cidrs || (strict && !maps->unwanted.strict);
+	maps->unwanted.cidrs = cidrs;
+	maps->unwanted.strict = strict;
+	for (unsigned int i = 0; i < HOOKS_GUARDED_WORDS; i++) {
+		uint64_t ports = maps->guarded[i] & ~wanted->guarded[i];
+
+		new |= (ports & ~maps->unwanted.ports[i]) != 0;
+		maps->unwanted.ports[i] = ports;
+	}
+	return new;
 }
 
 void kernel_guards_grow(struct kernel_maps *maps, const struct snapshot *snapshot, uint64_t now_ns)
 {
 	struct wanted wanted;
-	bool superfluous = false;
-	int first_error;
+	int first_error, error;
 
 	find_wanted(maps, snapshot, &wanted);
-	first_error = add_wanted_cidrs(maps, &wanted, &superfluous);
-	for (unsigned int i = 0; i < HOOKS_GUARDED_WORDS; i++) {
-		int error = 0;
-
-		if (wanted.guarded[i] & ~maps->guarded[i])
-			error = set_word(maps, i, maps->guarded[i] | wanted.guarded[i]);
-		superfluous |= (maps->guarded[i] & ~wanted.guarded[i]) != 0;
-		first_error = first_error ? first_error : error;
-	}
+	first_error = add_wanted_cidrs(maps, &wanted);
+	error = add_wanted_ports(maps, &wanted);
+	first_error = first_error ? first_error : error;
 	if (wanted.strict && !maps->strict && !first_error)
 		first_error = set_strict(maps, true);
-	superfluous |= maps->strict && !wanted.strict;
 	if (first_error && !maps->unguarded)
 		log_error("guard maps refused a key", "error=\"%s\"", strerror(-first_error));
 	maps->unguarded = first_error != 0;
-	if (superfluous)
+	if (note_unwanted(maps, &wanted))
 		maps->guards_due_ns = now_ns + KERNEL_MAPS_DELAY_NS;
 }
 
@@ -211,6 +235,7 @@ bool kernel_guards_shrink(struct kernel_maps *maps)
 		log_error("guard maps not tidied", "error=\"%s\"", strerror(-first_error));
 		return false;
 	}
+	(void)note_unwanted(maps, &wanted);
 	maps->guards_due_ns = 0;
 	return true;
 }

@@ -51,7 +51,12 @@ struct kernel_maps {
 	size_t cidr_capacity;
 	bool strict;
 
-	uint64_t guards_due_ns; /* when guards that nobody needs go; 0: none */
+	struct { /* of these, what nobody needs any more */
+		uint64_t ports[HOOKS_GUARDED_WORDS];
+		size_t cidrs;
+		bool strict;
+	} unwanted;
+	uint64_t guards_due_ns; /* when that goes; 0: there is none */
 	bool incomplete;        /* a covered key is neither in the map nor in overflow */
 	bool unguarded;         /* a guard could not be written */
 };
