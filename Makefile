@@ -50,7 +50,7 @@ UNIT_LIB  := $(O)/tests/unit/libfixtures.a
 E2E_BIN   := $(patsubst tests/e2e/%.c,$(O)/tests/e2e/%,$(sort $(wildcard tests/e2e/test_*.c)))
 E2E_LIB   := $(patsubst %.c,$(O)/%.o,$(filter-out tests/e2e/test_%,$(sort $(wildcard tests/e2e/*.c))))
 
-.PHONY: all help deps demo check check-unit check-e2e check-guest check-lint check-sanitize bench \
+.PHONY: FORCE all help deps demo check check-unit check-e2e check-guest check-lint check-sanitize bench \
 	format format-check tidy clean tests
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -91,6 +91,13 @@ $(O)/%.o: %.c | $(SKELETON)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
 
+# What `git describe` says, written only when it changes, so that a new HEAD rebuilds the one file that shows it.
+$(O)/version: FORCE
+	@mkdir -p $(@D)
+	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
+FORCE:
+
+$(O)/agent/base/version.o: $(O)/version
 $(O)/agent/base/version.o: override CFLAGS += -DPOSTERN_VERSION='"$(VERSION)"'
 
 $(LIBRARY): $(AGENT_OBJ)
