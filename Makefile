@@ -50,7 +50,7 @@ UNIT_LIB  := $(O)/tests/unit/libfixtures.a
 E2E_BIN   := $(patsubst tests/e2e/%.c,$(O)/tests/e2e/%,$(sort $(wildcard tests/e2e/test_*.c)))
 E2E_LIB   := $(patsubst %.c,$(O)/%.o,$(filter-out tests/e2e/test_%,$(sort $(wildcard tests/e2e/*.c))))
 
-.PHONY: FORCE all help deps demo check check-unit check-e2e check-guest check-lint check-sanitize bench \
+.PHONY: FORCE all help deps demo check check-unit check-e2e check-guest check-lint check-sanitize \
 	format format-check tidy clean tests
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -130,25 +130,22 @@ $(O)/tests/e2e/%: $(O)/tests/e2e/%.o $(E2E_LIB) $(LIBRARY)
 tests: $(UNIT) $(E2E_BIN)
 
 check: all tests
-	@tests/run-suites
+	@POSTERN_BUILD=$(abspath $(O)) tests/run-suites
 
 check-unit: $(UNIT)
 	@tests/unit/run $(UNIT)
 
 check-e2e: all $(E2E_BIN)
-	@tests/e2e/run
+	@POSTERN_BUILD=$(abspath $(O)) tests/e2e/run
 
 check-guest: all $(E2E_BIN)
-	@tests/guest/suite $(KERNEL)
+	@POSTERN_BUILD=$(abspath $(O)) tests/guest/suite $(KERNEL)
 
 check-sanitize:
 	@tests/run-sanitized
 
 demo:
 	@tests/demo/run
-
-bench: all
-	@tools/bench/run
 
 SOURCES = $(shell git ls-files -co --exclude-standard -- '*.c' '*.h' | grep -v '^vmlinux/')
 format:
