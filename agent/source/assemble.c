@@ -11,6 +11,7 @@
 
 struct candidate {
 	struct object *object;
+	bool fading;  /* its file is not there any more, and may have been renamed */
 	size_t order; /* files by name, documents as they come */
 };
 
@@ -86,6 +87,8 @@ static int compare_candidates(const void *left_pointer, const void *right_pointe
 	order = object_compare(left->object, right->object);
 	if (order)
 		return order;
+	if (left->fading != right->fading)
+		return left->fading ? 1 : -1;
 	return left->order < right->order ? -1 : left->order > right->order;
 }
 
@@ -104,8 +107,11 @@ static int gather_candidates(struct manifest_file *const *files, size_t count, s
 		const struct manifest *manifest = files[i]->in_force;
 
 		for (size_t j = 0; manifest && j < manifest->decoded.object_count; j++) {
-			(*candidates)[*candidate_count] = (struct candidate){.object = manifest->decoded.objects[j],
-			                                                     .order = *candidate_count};
+			(*candidates)[*candidate_count] = (struct candidate){
+			        .object = manifest->decoded.objects[j],
+			        .fading = files[i]->missing_since_ns != 0,
+			        .order = *candidate_count,
+			};
 			(*candidate_count)++;
 		}
 	}
@@ -142,7 +148,8 @@ static int put_in_force(struct manifest_file *const *files, size_t count, struct
 		struct object *object = candidates[i].object;
 
 		if (first && first->kind == object->kind && !object_compare(first, object)) {
-			result = refuse_duplicate(store, findings, object, first);
+			if (!candidates[i].fading)
+				result = refuse_duplicate(store, findings, object, first);
 			continue;
 		}
 		first = object;

@@ -27,8 +27,9 @@ int findings_add_error(struct findings *findings, const char *object, const char
 
 /*
  * Empties the store and fills it: what is in force, sorted; of several objects of one name the first one (files in the
- * order given, which is that of their names); the others and everything from broken versions into the quarantine.
- * 0 or -ENOMEM, then the store and the findings are incomplete.
+ * order given, which is that of their names; those of files that are missing last, and without a word: a file may have
+ * been renamed); the others and everything from broken versions into the quarantine. 0 or -ENOMEM, then the store and
+ * the findings are incomplete.
  */
 int assemble_store(struct manifest_file *const *files, size_t count, struct object_store *store,
                    struct findings *findings);

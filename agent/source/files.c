@@ -211,7 +211,7 @@ static void remove_file(struct files_source *source, size_t index)
 	        (source->file_count - index) * sizeof(struct manifest_file *));
 }
 
-/* True if a file is gone for good. Those that are not yet so are waited for. */
+/* True if a file is gone for good, or is back. Those that are missing are waited for. */
 static bool remove_missing(struct files_source *source)
 {
 	uint64_t now = now_ns(), due = 0;
@@ -221,6 +221,7 @@ static bool remove_missing(struct files_source *source)
 		struct manifest_file *file = source->files[i];
 
 		if (file->seen) {
+			changed |= file->missing_since_ns != 0; /* its objects count in full again */
 			file->missing_since_ns = 0;
 			continue;
 		}

@@ -542,12 +542,39 @@ static void a_file_on_its_way_back(void **state)
 	assert_false(refresh(place));
 	assert_true(has_config_map(place, "one"));
 	assert_int_equal(rename(path_of(place, "a.txt"), path_of(place, "a.yaml")), 0);
-	assert_false(refresh(place));
+	refresh(place);
 	assert_true(has_config_map(place, "one"));
+	assert_int_equal(unlink(path_of(place, "a.yaml")), 0);
+	write_file(place, "a.yaml", CONFIG_MAP("one") CONFIG_MAP("two")); /* as some editors save */
+	await_change(place);
+	assert_true(has_config_map(place, "one"));
+	assert_true(has_config_map(place, "two"));
 	/* And away for good. */
 	assert_int_equal(unlink(path_of(place, "a.yaml")), 0);
 	await_change(place);
 	assert_false(has_config_map(place, "one"));
+}
+
+/* No moment without the objects, and no complaint that they are there twice. */
+static void a_renamed_file(void **state)
+{
+	static const char *const names[] = {"b.yaml", "c.yaml", "a.yaml"};
+	struct place *place = *state;
+
+	write_file(place, names[0], SERVICE("s", "10.96.0.1") POLICY("p", "s"));
+	open_place(place);
+	for (size_t i = 0; i + 1 < ARRAY_SIZE(names); i++) {
+		assert_int_equal(rename(path_of(place, names[i]), path_of(place, names[i + 1])), 0);
+		await_change(place);
+		assert_int_equal(error_count(place), 0);
+		assert_string_equal(verdict(place, "10.96.0.1"), "TLS");
+		await_change(place); /* the old name is gone for good */
+		assert_int_equal(error_count(place), 0);
+		assert_string_equal(verdict(place, "10.96.0.1"), "TLS");
+		assert_string_equal(
+		        object_store_find(files_source_store(place->source), OBJECT_SERVICE, "default", "s")->origin,
+		        names[i + 1]);
+	}
 }
 
 static void a_removed_directory_keeps_the_state(void **state)
@@ -685,6 +712,7 @@ int main(void)
 	        TEST(a_file_that_is_being_written_is_left_alone),
 	        TEST(a_new_file_that_is_being_written_only_refuses),
 	        TEST(a_file_on_its_way_back),
+	        TEST(a_renamed_file),
 	        TEST(a_removed_directory_keeps_the_state),
 	        TEST(a_replaced_directory_keeps_the_state),
 	        TEST(unreadable_things),
