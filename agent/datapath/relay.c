@@ -176,6 +176,14 @@ static void on_stall(struct loop_timer *timer)
 		relay_fail(relay, REASON_NO_MEMORY, "no timer");
 }
 
+static void on_look(struct loop_timer *timer)
+{
+	struct relay *relay = container_of(timer, struct relay, look_timer);
+
+	relay_receive_look(relay);
+	ask_for_events(relay);
+}
+
 static void choose_modes(struct relay *relay, const struct relay_options *options)
 {
 	struct tls_session_info info;
@@ -189,6 +197,7 @@ static void choose_modes(struct relay *relay, const struct relay_options *option
 	relay->version = info.version;
 	relay->limits_key = info.cipher != TLS_CIPHER_CHACHA20;
 	relay->no_pad = options->no_pad && info.version == TLS_VERSION_1_3;
+	relay->hides_key_update = options->kernel_rekey && info.version == TLS_VERSION_1_3;
 	relay->mode_reason = options->user_mode_reason;
 	relay->to_backend.mode = options->transmit_armed ? RELAY_KTLS_COPY : RELAY_USER_TLS;
 	relay->to_gateway.mode = RELAY_USER_TLS;
@@ -213,6 +222,7 @@ static int enter_loop(struct relay *relay)
 	relay->half_closed_timer.on_expire = on_half_closed;
 	relay->idle_timer.on_expire = on_idle;
 	relay->stall_timer.on_expire = on_stall;
+	relay->look_timer.on_expire = on_look;
 	relay->a.on_event = on_a_event;
 	relay->b.on_event = on_b_event;
 	if (relay->to_gateway.mode == RELAY_TICKETS && !relay->arm_due)

@@ -63,7 +63,7 @@ struct relay_options {
 	bool splice_to_backend;      /* proved and switched on */
 	bool splice_to_gateway;
 	bool no_pad;                          /* TLS_RX_EXPECT_NO_PAD is proved */
-	bool kernel_rekey;                    /* TLS_RX may be set again: the rekey probe passed */
+	bool kernel_rekey;                    /* TLS_RX may be set again: the rekey probe passed; see relay_receive.c */
 	enum postern_reason user_mode_reason; /* why not kernel TLS, REASON_NONE if it is */
 	struct postern_lane_slot *lane_slot;  /* NULL: no lane */
 	uint64_t idle_ns;                     /* of the settings; 0 = the worker's */

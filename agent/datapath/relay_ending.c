@@ -34,6 +34,7 @@ static void end(struct relay *relay, enum postern_reason reason, const char *det
 	loop_timer_cancel(loop, &relay->half_closed_timer);
 	loop_timer_cancel(loop, &relay->idle_timer);
 	loop_timer_cancel(loop, &relay->stall_timer);
+	loop_timer_cancel(loop, &relay->look_timer);
 	loop_remove(loop, &relay->a);
 	loop_remove(loop, &relay->b);
 	tls_session_free(relay->session);
@@ -246,6 +247,7 @@ void relay_backend_ended(struct relay *relay)
 	relay->receive = RECEIVE_ENDED;
 	loop_timer_cancel(relay->worker->loop, &relay->half_closed_timer);
 	loop_timer_cancel(relay->worker->loop, &relay->ticket_timer);
+	loop_timer_cancel(relay->worker->loop, &relay->look_timer);
 	/* Everything before it was written to A: B is not read while a rest waits. */
 	(void)relay->worker->io->shutdown(relay->a_fd, SHUT_WR);
 	if (relay->transmit == TRANSMIT_DEFERRED)

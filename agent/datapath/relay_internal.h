@@ -74,6 +74,7 @@ struct relay {
 	enum tls_version version;
 	bool limits_key; /* ChaCha20-Poly1305 has no limit that a connection could reach */
 	bool no_pad;
+	bool hides_key_update; /* of this kernel: see relay_receive.c */
 	struct postern_lane_slot *lane_slot;
 	uint64_t idle_ns;
 	enum postern_reason mode_reason;
@@ -86,6 +87,7 @@ struct relay {
 	enum receive_state receive;
 	bool first_read;    /* nothing of G was read so far */
 	bool arm_due;       /* the ticket window is over: TLS_RX at the next record boundary */
+	ssize_t joined;     /* bytes of data that the last read by recvmsg() joined; -1: it was something else */
 	bool gateway_ended; /* G's FIN was read */
 	bool room_made;     /* B's send buffer was raised for close_notify */
 	bool ended;
@@ -98,6 +100,7 @@ struct relay {
 	struct loop_timer half_closed_timer;
 	struct loop_timer idle_timer;
 	struct loop_timer stall_timer;
+	struct loop_timer look_timer;
 };
 
 /* relay_worker.c */
@@ -132,6 +135,8 @@ void relay_transmit_writable(struct relay *relay);
 bool relay_receive_reads(const struct relay *relay);
 bool relay_receive_read(struct relay *relay);
 void relay_receive_writable(struct relay *relay);
+/* look_timer: see relay_receive.c. */
+void relay_receive_look(struct relay *relay);
 /* Arm TLS_RX if it is due and the session stands at a record boundary. */
 void relay_receive_arm(struct relay *relay);
 /* B is broken for writing: pass on what it had said before. */

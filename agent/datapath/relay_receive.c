@@ -44,6 +44,11 @@
 
 #define NO_RECORD_TYPE 0
 
+/* See relay_receive_look(). */
+#define SMALL_MESSAGE (16u << 10)
+#define LOOKS_MAX     2
+#define LOOK_DELAY_NS UINT64_C(5000000)
+
 bool relay_receive_reads(const struct relay *relay)
 {
 	return relay->receive == RECEIVE_FLOWING;
@@ -196,8 +201,11 @@ static bool receive_records(struct relay *relay)
 	}
 	if (type != TLS_CONTENT_APPLICATION_DATA || !relay_handshake_complete(&relay->handshake))
 		receive_control_record(relay, type, (size_t)got);
-	else if (got > 0) /* 0: an empty record, which RFC 8446 5.1 allows */
-		receive_data(relay, (size_t)got);
+	else {
+		relay->joined = got;
+		if (got > 0) /* 0: an empty record, which RFC 8446 5.1 allows */
+			receive_data(relay, (size_t)got);
+	}
 	return true;
 }
 
@@ -237,6 +245,7 @@ static bool receive_step(struct relay *relay)
 {
 	struct relay_direction *direction = &relay->to_gateway;
 
+	relay->joined = -1;
 	if (direction->mode == RELAY_USER_TLS || direction->mode == RELAY_TICKETS)
 		return receive_session(relay);
 	if (direction->splicing && relay->worker->pipe_size > 0)
@@ -250,16 +259,44 @@ static bool receive_step(struct relay *relay)
 	return receive_records(relay);
 }
 
+/*
+ * A kernel that can rekey (6.14 and later) reports no EPOLLIN once it has decrypted a KeyUpdate (tls_sk_poll(),
+ * key_update_pending), and recvmsg() decrypts ahead: it may bring data, and have put aside the KeyUpdate that ended it.
+ * Nobody would ever be told. So what recvmsg() joined is looked behind: at once after a small message, which costs one
+ * EAGAIN; in a stream not later than LOOK_DELAY_NS, so that records are not read one by one.
+ */
+void relay_receive_look(struct relay *relay)
+{
+	for (int i = 0; i < LOOKS_MAX && !relay->ended && relay_receive_reads(relay); i++) {
+		if (!receive_step(relay) || relay->joined == -1)
+			return;
+	}
+	if (!relay->ended && relay_receive_reads(relay) && !relay->look_timer.due_ns &&
+	    loop_timer_set(relay->worker->loop, &relay->look_timer, LOOK_DELAY_NS))
+		relay_fail(relay, REASON_NO_MEMORY, "no timer");
+}
+
 /* One read an event, as in the other direction. */
 bool relay_receive_read(struct relay *relay)
 {
-	return receive_step(relay);
+	bool read = receive_step(relay);
+
+	if (!relay->hides_key_update || relay->ended || relay->joined == -1 || !relay_receive_reads(relay))
+		return read;
+	if (relay->joined < SMALL_MESSAGE)
+		relay_receive_look(relay);
+	else if (!relay->look_timer.due_ns && loop_timer_set(relay->worker->loop, &relay->look_timer, LOOK_DELAY_NS))
+		relay_fail(relay, REASON_NO_MEMORY, "no timer");
+	return read;
 }
 
 void relay_receive_writable(struct relay *relay)
 {
-	if (relay->receive == RECEIVE_BLOCKED)
-		(void)relay_flush(relay, &relay->to_gateway);
+	if (relay->receive != RECEIVE_BLOCKED || !relay_flush(relay, &relay->to_gateway))
+		return;
+	/* What blocked may have been joined: the look that it was owed. */
+	if (relay->hides_key_update && relay->to_gateway.mode == RELAY_KTLS_COPY)
+		relay_receive_look(relay);
 }
 
 void relay_receive_last_words(struct relay *relay)

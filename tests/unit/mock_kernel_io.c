@@ -190,6 +190,16 @@ static ssize_t mock_recv(int fd, void *buffer, size_t size, int flags)
 	return take_stream(socket, buffer, size);
 }
 
+/* recvmsg() decrypts the next record to learn its type, before it puts it aside. */
+static void decrypt_ahead(struct mock_socket *socket)
+{
+	const struct mock_item *next = front(socket);
+
+	if (socket->hides_key_update && next && next->type == TLS_CONTENT_HANDSHAKE && next->size > 0 &&
+	    next->bytes[0] == 24)
+		socket->key_update_pending = true;
+}
+
 static ssize_t mock_recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct mock_socket *socket = socket_of(fd, "recvmsg");
@@ -222,6 +232,8 @@ static ssize_t mock_recvmsg(int fd, struct msghdr *message, int flags)
 		if (type != TLS_CONTENT_APPLICATION_DATA)
 			break;
 	}
+	if (type == TLS_CONTENT_APPLICATION_DATA && done < size)
+		decrypt_ahead(socket);
 	if (socket->no_record_types) {
 		message->msg_controllen = 0;
 		return (ssize_t)done;
@@ -535,7 +547,7 @@ static uint32_t poll_socket(const struct mock_socket *socket)
 
 	for (size_t i = 0; i < socket->count; i++)
 		fin |= socket->items[(socket->first + i) % MOCK_ITEMS_MAX].kind == MOCK_FIN;
-	if (socket->count || socket->reset)
+	if ((socket->count || socket->reset) && !socket->key_update_pending)
 		events |= EPOLLIN;
 	if (socket->shut_for_writing || socket->reset || socket->room >= socket->low_water)
 		events |= EPOLLOUT;

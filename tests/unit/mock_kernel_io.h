@@ -78,9 +78,11 @@ struct mock_socket {
 	struct mock_item items[MOCK_ITEMS_MAX];
 	size_t first;
 	size_t count;
-	bool no_record_types; /* recvmsg() brings no cmsg, as if TLS_RX were not there */
-	int splice_in_error;  /* every splice from this socket fails so */
-	int splice_out_error; /* every splice to it */
+	bool hides_key_update;   /* as kernels that can rekey: no EPOLLIN once a KeyUpdate was decrypted... */
+	bool key_update_pending; /* ...which recvmsg() does ahead, when it joins the data before it */
+	bool no_record_types;    /* recvmsg() brings no cmsg, as if TLS_RX were not there */
+	int splice_in_error;     /* every splice from this socket fails so */
+	int splice_out_error;    /* every splice to it */
 
 	uint8_t *out;
 	size_t out_size;

@@ -189,6 +189,21 @@ static bool may_end(const struct end *end, bool peer_ended)
 	}
 }
 
+static void send_close_notify(struct end *end)
+{
+	struct pollfd writable = {.fd = end->fd, .events = POLLOUT};
+
+	for (;;) {
+		int r;
+
+		ERR_clear_error();
+		r = SSL_shutdown(end->ssl);
+		if (r >= 0 || SSL_get_error(end->ssl, r) != SSL_ERROR_WANT_WRITE)
+			return; /* sent, or there is nobody to hear it: the read says so */
+		(void)poll(&writable, 1, 1000);
+	}
+}
+
 /* Returns false when the socket is closed. */
 static bool end_now(struct end *end)
 {
@@ -199,12 +214,8 @@ static bool end_now(struct end *end)
 		end->fd = -1;
 		return false;
 	}
-	if (end->ssl && end->options->end != END_BY_TCP_FIN) {
-		struct pollfd writable = {.fd = end->fd, .events = POLLOUT};
-
-		while (SSL_shutdown(end->ssl) < 0 && errno == EAGAIN)
-			(void)poll(&writable, 1, 1000);
-	}
+	if (end->ssl && end->options->end != END_BY_TCP_FIN)
+		send_close_notify(end);
 	shutdown(end->fd, SHUT_WR);
 	return true;
 }
@@ -444,6 +455,7 @@ void relay_run(struct relay_run *run)
 	}
 	options.splice_to_backend = options.splice_to_gateway = run->splice;
 	options.no_pad = run->no_pad;
+	options.kernel_rekey = run->rekey;
 	assert_int_equal(relay_start(&worker, &options, &ending.relay), 0);
 	drive(loop, &worker, &ending);
 	pthread_join(threads[0], NULL);

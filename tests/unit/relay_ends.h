@@ -52,6 +52,7 @@ struct relay_run {
 	bool kernel;       /* TLS_TX and TLS_RX; otherwise in user space */
 	bool splice;       /* both directions, where the mode has it */
 	bool no_pad;
+	bool rekey;           /* this kernel can set TLS_RX again */
 	unsigned int tickets; /* that a TLS 1.3 server sends */
 	size_t padding;       /* of the server's TLS 1.3 records, to a multiple of this; 0: none */
 	int b_send_buffer;    /* SO_SNDBUF of B; 0: the kernel's choice */

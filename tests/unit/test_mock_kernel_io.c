@@ -81,6 +81,20 @@ static ssize_t send_alert(struct setting *s)
 	return mock_kernel_io.sendmsg(s->kernel.b.fd, &message, FLAGS);
 }
 
+struct spinner {
+	struct loop_source source;
+	unsigned int events;
+	uint32_t last;
+};
+
+static void count_event(struct loop_source *source, uint32_t events)
+{
+	struct spinner *spinner = container_of(source, struct spinner, source);
+
+	spinner->events++;
+	spinner->last = events;
+}
+
 static void stream_is_read_across_pieces(void **state)
 {
 	struct setting *s = *state;
@@ -138,6 +152,25 @@ static void end_has_no_type_and_an_empty_record_has_one(void **state)
 	assert_int_equal(type, 23);
 	assert_int_equal(receive_record(s, 64, &type), 0);
 	assert_int_equal(type, -1);
+}
+
+static void key_update_behind_data_is_hidden(void **state)
+{
+	struct setting *s = *state;
+	struct spinner spinner = {.source.on_event = count_event};
+	int type;
+
+	s->kernel.b.kernel_tls = true;
+	s->kernel.b.hides_key_update = true;
+	s->kernel.b.source = &spinner.source;
+	assert_int_equal(loop_add(s->loop, &spinner.source, s->kernel.b.fd, EPOLLIN), 0);
+	mock_feed(&s->kernel.b, "abc", 3);
+	mock_feed_record(&s->kernel.b, 22, "\30\0\0\1\0", 5);
+	assert_int_equal(receive_record(s, 64, &type), 3);
+	assert_true(mock_run(&s->kernel));                 /* no event */
+	assert_int_equal(receive_record(s, 64, &type), 5); /* but it is there */
+	assert_int_equal(type, 22);
+	loop_remove(s->loop, &spinner.source);
 }
 
 static void splice_goes_through_the_pipe(void **state)
@@ -274,20 +307,6 @@ static void misuse_is_named(void **state)
 	assert_non_null(strstr(s->kernel.misuse, "closed"));
 }
 
-struct spinner {
-	struct loop_source source;
-	unsigned int events;
-	uint32_t last;
-};
-
-static void count_event(struct loop_source *source, uint32_t events)
-{
-	struct spinner *spinner = container_of(source, struct spinner, source);
-
-	spinner->events++;
-	spinner->last = events;
-}
-
 static void run_delivers_what_was_asked_for_and_sees_spinning(void **state)
 {
 	struct setting *s = *state;
@@ -319,6 +338,7 @@ int main(void)
 	        TEST(stream_is_read_across_pieces),
 	        TEST(records_keep_their_types),
 	        TEST(end_has_no_type_and_an_empty_record_has_one),
+	        TEST(key_update_behind_data_is_hidden),
 	        TEST(splice_goes_through_the_pipe),
 	        TEST(splice_takes_one_record_and_no_control_record),
 	        TEST(refill_of_a_full_pipe_is_noticed),

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "datapath/proof.h"
 #include "relay_ends.h"
 
 #define MEGABYTE    (1u << 20)
@@ -22,11 +23,19 @@
 static const struct {
 	enum tls_version version;
 	const char *suite;
+	enum tls_cipher cipher;
 } suites[] = {
-        {TLS_VERSION_1_2, "ECDHE-ECDSA-AES128-GCM-SHA256"}, {TLS_VERSION_1_2, "ECDHE-ECDSA-AES256-GCM-SHA384"},
-        {TLS_VERSION_1_2, "ECDHE-ECDSA-CHACHA20-POLY1305"}, {TLS_VERSION_1_3, "TLS_AES_128_GCM_SHA256"},
-        {TLS_VERSION_1_3, "TLS_AES_256_GCM_SHA384"},        {TLS_VERSION_1_3, "TLS_CHACHA20_POLY1305_SHA256"},
+        {TLS_VERSION_1_2, "ECDHE-ECDSA-AES128-GCM-SHA256", TLS_CIPHER_AES_128},
+        {TLS_VERSION_1_2, "ECDHE-ECDSA-AES256-GCM-SHA384", TLS_CIPHER_AES_256},
+        {TLS_VERSION_1_2, "ECDHE-ECDSA-CHACHA20-POLY1305", TLS_CIPHER_CHACHA20},
+        {TLS_VERSION_1_3, "TLS_AES_128_GCM_SHA256", TLS_CIPHER_AES_128},
+        {TLS_VERSION_1_3, "TLS_AES_256_GCM_SHA384", TLS_CIPHER_AES_256},
+        {TLS_VERSION_1_3, "TLS_CHACHA20_POLY1305_SHA256", TLS_CIPHER_CHACHA20},
 };
+
+/* What this kernel may be used for: the agent's own proof, so that a mode that it refuses here is not used here either.
+ */
+static struct proof proof;
 
 static bool in_kernel(enum relay_mode mode)
 {
@@ -41,7 +50,13 @@ static struct relay_run kernel_run(size_t suite)
 	        .version = suites[suite].version,
 	        .suite = suites[suite].suite,
 	        .tickets = 2,
+	        .rekey = proof.rekey[TLS_DIRECTION_RECEIVE].verdict == PROOF_SAFE,
 	};
+}
+
+static bool no_pad_allowed(size_t suite)
+{
+	return proof_allows(&proof, PROOF_NO_PAD, TLS_DIRECTION_RECEIVE, suites[suite].version, suites[suite].cipher);
 }
 
 static void assert_both_in_kernel(const char *name, const struct relay_run *run)
@@ -61,7 +76,7 @@ static void sixteen_megabytes_in_every_mode(void **state)
 			char name[96];
 
 			run.splice = splice != 0;
-			run.no_pad = splice != 0;
+			run.no_pad = splice && no_pad_allowed(i);
 			run.gateway = (struct end_options){.send = 16 * MEGABYTE, .end = END_WHEN_SENT};
 			run.backend = (struct end_options){.send = 16 * MEGABYTE, .end = END_WHEN_DONE};
 			snprintf(name, sizeof(name), "%s, splice %d", suites[i].suite, splice);
@@ -121,20 +136,29 @@ static void records_of_odd_sizes(void **state)
 	}
 }
 
-/* TLS_RX_EXPECT_NO_PAD is a hint: records with padding must still come through. */
+/*
+ * TLS_RX_EXPECT_NO_PAD is meant as a hint, and records with padding must come through all the same. 6.12.95 corrupts
+ * them: where the proof allows the option it must be right.
+ */
 static void padded_records(void **state)
 {
 	(void)state;
 	for (size_t i = 3; i < ARRAY_SIZE(suites); i++) {
 		for (int no_pad = 0; no_pad < 2; no_pad++) {
 			struct relay_run run = kernel_run(i);
+			char name[96];
 
+			if (no_pad && !no_pad_allowed(i)) {
+				print_message("%s: TLS_RX_EXPECT_NO_PAD not proved here\n", suites[i].suite);
+				continue;
+			}
 			run.no_pad = no_pad != 0;
 			run.padding = 512;
 			run.gateway = (struct end_options){.send = 1000, .end = END_WHEN_SENT};
 			run.backend = (struct end_options){.send = MEGABYTE, .write_step = 1000, .end = END_WHEN_DONE};
+			snprintf(name, sizeof(name), "%s, TLS_RX_EXPECT_NO_PAD %d", suites[i].suite, no_pad);
 			relay_run(&run);
-			assert_run_exact(suites[i].suite, &run);
+			assert_run_exact(name, &run);
 		}
 	}
 }
@@ -270,7 +294,8 @@ static void many_in_turn_leave_nothing(void **state)
 	unsigned int before = count_descriptors();
 
 	(void)state;
-	for (unsigned int i = 0; i < 120; i++) {
+	/* Not from 0: a backend that ends at once leaves no ESTABLISHED socket for TCP_ULP. */
+	for (unsigned int i = 1; i <= 120; i++) {
 		struct relay_run run = kernel_run(i % ARRAY_SIZE(suites));
 
 		run.splice = i % 4 < 2;
@@ -305,6 +330,7 @@ int main(void)
 		return EXIT_SKIP;
 	}
 	relay_runs_begin();
+	proof_run_crypto(&proof);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	relay_runs_end();
 	return failed;
