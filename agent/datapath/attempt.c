@@ -46,7 +46,7 @@ static void report(struct attempt *attempt, enum postern_reason reason, const ch
 
 void attempt_refuse(struct attempt *attempt, enum postern_reason reason, const char *detail)
 {
-	if (attempt->state == ATTEMPT_REFUSED)
+	if (attempt->state == ATTEMPT_REFUSED || attempt->state == ATTEMPT_ACCEPTED)
 		return;
 	attempt->reason = reason;
 	attempt->unreachable = reason == REASON_BACKEND_UNREACHABLE || reason == REASON_BACKEND_SILENT;
@@ -218,6 +218,7 @@ static bool is_decided(const struct attempt *attempt)
 	case ATTEMPT_ORPHAN:
 	case ATTEMPT_WAITING:
 	case ATTEMPT_REFUSED:
+	case ATTEMPT_ACCEPTED:
 		break;
 	}
 	return false;
@@ -264,7 +265,7 @@ static struct worker_gateway *gateway_of_record(struct worker *worker, const str
 /* The port was used again: what we knew is about a connect that no longer exists. */
 static void forget_stale(struct attempt *attempt)
 {
-	if (attempt->state != ATTEMPT_REFUSED)
+	if (attempt->state != ATTEMPT_REFUSED && attempt->state != ATTEMPT_ACCEPTED)
 		report(attempt, REASON_GATEWAY_GAVE_UP, "its port is used by another connect");
 	attempt_free(attempt);
 }
@@ -286,7 +287,7 @@ void attempt_on_connect(struct worker *worker, const struct postern_connect_reco
 		attempt = NULL;
 	}
 	if (attempt && attempt->state != ATTEMPT_ORPHAN)
-		return; /* RTO_CB's copy of a record that did arrive */
+		return; /* RTO_CB's copy of a record that did arrive, perhaps read after the connect was completed */
 	if (!attempt)
 		attempt = attempt_new(worker, gateway, &record->header);
 	if (!attempt) { /* its SYN follows, and is refused */
@@ -324,8 +325,9 @@ void attempt_on_syn(struct worker *worker, const struct postern_syn_record *reco
 	}
 	attempt = attempt_find(worker, listener->gateway, &record->header.tuple);
 	if (attempt && attempt->connect.header.isn != record->header.isn) {
-		if (attempt->state != ATTEMPT_ORPHAN)
-			return; /* CONNECT comes first in the same ring: a SYN with another ISN is a stale one */
+		/* CONNECT comes first in the same ring: a SYN with another ISN is a stale one. */
+		if (attempt->state != ATTEMPT_ORPHAN && attempt->state != ATTEMPT_ACCEPTED)
+			return;
 		attempt_free(attempt);
 		attempt = NULL;
 	}
@@ -354,6 +356,8 @@ void attempt_on_syn(struct worker *worker, const struct postern_syn_record *reco
 	case ATTEMPT_DIALING:
 	case ATTEMPT_HANDSHAKE:
 		break; /* it stays held */
+	case ATTEMPT_ACCEPTED:
+		break; /* sent before the connect was completed */
 	}
 }
 
@@ -371,6 +375,7 @@ static enum postern_reason reason_of_giving_up(enum attempt_state state)
 	case ATTEMPT_READY:
 	case ATTEMPT_RELEASED:
 	case ATTEMPT_REFUSED:
+	case ATTEMPT_ACCEPTED:
 		break;
 	}
 	return REASON_GATEWAY_GAVE_UP;
@@ -383,7 +388,8 @@ void attempt_on_gone(struct worker *worker, const struct postern_connect_record 
 	char detail[64];
 
 	/* An orphan's cookie is not known: its CONNECT record was lost. */
-	if (!attempt || (attempt->state != ATTEMPT_ORPHAN && attempt->connect.socket.cookie != record->socket.cookie))
+	if (!attempt || attempt->state == ATTEMPT_ACCEPTED ||
+	    (attempt->state != ATTEMPT_ORPHAN && attempt->connect.socket.cookie != record->socket.cookie))
 		return;
 	if (attempt->state != ATTEMPT_REFUSED) {
 		snprintf(detail, sizeof(detail), "the gateway gave up after %llu ms",
@@ -437,6 +443,7 @@ void attempt_on_limit(struct loop_timer *timer)
 		attempt_free(attempt);
 		break;
 	case ATTEMPT_REFUSED:
+	case ATTEMPT_ACCEPTED:
 		attempt_free(attempt);
 		break;
 	}

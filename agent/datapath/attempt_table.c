@@ -10,6 +10,9 @@
 
 /* An orphan waits for its CONNECT record, which comes again before the SYN's retransmit (1 s, then 2 s more). */
 #define ORPHAN_LIMIT_NS 5000000000ull
+/* What was in the ring when an attempt was accepted is read in the next round. */
+#define ACCEPTED_LIMIT_NS 1000000000ull
+#define MAX_ACCEPTED      8192
 /* SYNs that nobody announced, from strangers in the gateway's namespace: past this they are refused at once. */
 #define MAX_ORPHANS 1024
 
@@ -101,6 +104,26 @@ static void leave_orphans(struct attempt *attempt)
 	attempt->orphaned = false;
 }
 
+/* All that it owns or counts for; its place in the table is left. Idempotent. */
+static void let_go(struct attempt *attempt)
+{
+	dial_cancel(attempt);
+	lane_slot_withdraw(attempt);
+	leave_orphans(attempt);
+	attempt_leave_flight(attempt);
+	tls_context_unref(attempt->context);
+	attempt->context = NULL;
+	snapshot_unref(attempt->snapshot);
+	attempt->snapshot = NULL;
+	attempt->settings = NULL;
+}
+
+static void count_out(struct worker *worker)
+{
+	worker->attempt_count--;
+	statistic_subtract(&worker->statistics.attempts_live, 1);
+}
+
 void attempt_free(struct attempt *attempt)
 {
 	struct worker *worker = attempt->worker;
@@ -110,17 +133,25 @@ void attempt_free(struct attempt *attempt)
 		link = &(*link)->bucket_next;
 	*link = attempt->bucket_next;
 	loop_timer_cancel(worker->loop, &attempt->timer);
-	dial_cancel(attempt);
-	lane_slot_withdraw(attempt);
-	leave_orphans(attempt);
-	attempt_leave_flight(attempt);
-	tls_context_unref(attempt->context);
-	attempt->context = NULL;
-	snapshot_unref(attempt->snapshot);
-	attempt->snapshot = NULL;
-	worker->attempt_count--;
-	statistic_subtract(&worker->statistics.attempts_live, 1);
+	let_go(attempt);
+	if (attempt->state == ATTEMPT_ACCEPTED)
+		worker->accepted_count--;
+	else
+		count_out(worker);
 	loop_defer_free(worker->loop, attempt);
+}
+
+void attempt_accepted(struct attempt *attempt)
+{
+	struct worker *worker = attempt->worker;
+
+	let_go(attempt);
+	count_out(worker);
+	attempt->state = ATTEMPT_ACCEPTED;
+	(void)loop_timer_set(worker->loop, &attempt->timer, ACCEPTED_LIMIT_NS);
+	attempt_list_append(&worker->accepted, attempt);
+	if (++worker->accepted_count > MAX_ACCEPTED)
+		attempt_free(worker->accepted.head);
 }
 
 /* ---- limits ---- */

@@ -177,7 +177,7 @@ void connection_start(struct attempt *attempt, int a_fd)
 		close(a_fd);
 		worker_report(worker, attempt->gateway, attempt->connect.header.tuple.local_port,
 		              &attempt->connect.socket.destination, "", REASON_NO_MEMORY, "");
-		attempt_free(attempt);
+		attempt_accepted(attempt);
 		return;
 	}
 	prepare_a(a_fd);
@@ -196,7 +196,7 @@ void connection_start(struct attempt *attempt, int a_fd)
 		attempt->session = NULL;
 		attempt->b_fd = -1;
 	}
-	attempt_free(attempt);
+	attempt_accepted(attempt);
 }
 
 void connection_abort_all(struct worker *worker, const struct worker_gateway *gateway, enum postern_reason reason)

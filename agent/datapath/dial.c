@@ -330,6 +330,7 @@ void dial_on_event(struct attempt *attempt, uint32_t events)
 	case ATTEMPT_READY:
 	case ATTEMPT_RELEASED:
 	case ATTEMPT_REFUSED:
+	case ATTEMPT_ACCEPTED:
 		loop_remove(attempt->worker->loop, &attempt->b_source);
 		break;
 	}

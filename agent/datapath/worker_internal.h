@@ -26,6 +26,9 @@
  *          v
  *        GONE record or 5 s: freed. GONE in any other state: B closed, freed.
  *
+ * ACCEPTED is the connection's beginning, and kept for a second: what G sent again while it was held may still be in
+ * the ring, and must not be taken for another connect.
+ *
  * The policy changes: DIALING, HANDSHAKE and READY begin anew with (decide) if their verdict or settings are others
  * now; RELEASED is refused, and its accept a reset.
  */
@@ -64,6 +67,7 @@ enum attempt_state {
 	ATTEMPT_READY,    /* B verified, or connected for PLAIN; the SYN is not known yet */
 	ATTEMPT_RELEASED, /* the SYN was sent again; accept() comes */
 	ATTEMPT_REFUSED,
+	ATTEMPT_ACCEPTED, /* nothing but its tuple and ISN is left */
 };
 
 struct attempt {
@@ -169,7 +173,9 @@ struct worker {
 	struct attempt_list steps;   /* handshakes that have something to do */
 	struct attempt_list waiting; /* for answers, in the order of their questions */
 	uint64_t last_question;
-	size_t attempt_count; /* all of them, refused ones and orphans included */
+	struct attempt_list accepted; /* oldest first */
+	size_t accepted_count;
+	size_t attempt_count; /* all but accepted ones: refused ones and orphans included */
 	size_t orphan_count;
 	size_t in_flight;
 	struct key_table in_flight_to; /* destination -> attempts in flight */
@@ -223,6 +229,8 @@ struct attempt *attempt_new(struct worker *worker, struct worker_gateway *gatewa
                             const struct postern_record_header *header);
 /* Close what the attempt still owns, take it out of the table, free it at the end of the round. */
 void attempt_free(struct attempt *attempt);
+/* Its connection exists, or failed to: close what it still owns, remember that it was. */
+void attempt_accepted(struct attempt *attempt);
 struct attempt *attempt_find(struct worker *worker, const struct worker_gateway *gateway,
                              const struct postern_tuple *tuple);
 /* Every attempt, or those of one gateway. The callback may free the attempt it is given. */

@@ -648,6 +648,12 @@ static int world_begin(void **state)
 	return 0;
 }
 
+static void run_abort_all(const void *argument)
+{
+	(void)argument;
+	connection_abort_all(&world.worker, NULL, REASON_GATEWAY_REMOVED);
+}
+
 static void run_drop_all(const void *argument)
 {
 	struct attempt *attempt;
@@ -657,7 +663,7 @@ static void run_drop_all(const void *argument)
 		while ((attempt = world.worker.attempts[i]) != NULL)
 			attempt_free(attempt);
 	}
-	connection_abort_all(&world.worker, NULL, REASON_GATEWAY_REMOVED);
+	run_abort_all(NULL);
 }
 
 /* Whatever a test did: nothing is counted, listed, open or held any more. */
@@ -668,9 +674,10 @@ static int world_end(void **state)
 
 	(void)state;
 	in_round(run_drop_all, NULL);
-	clean = worker->attempt_count == 0 && worker->orphan_count == 0 && worker->in_flight == 0 &&
-	        worker->in_flight_to.count == 0 && !worker->steps.head && !worker->waiting.head &&
-	        world.worker_gateway->in_flight == 0 && world.contexts_alive == 0 && !worker->connections &&
+	clean = worker->attempt_count == 0 && worker->accepted_count == 0 && !worker->accepted.head &&
+	        worker->orphan_count == 0 && worker->in_flight == 0 && worker->in_flight_to.count == 0 &&
+	        !worker->steps.head && !worker->waiting.head && world.worker_gateway->in_flight == 0 &&
+	        world.contexts_alive == 0 && !worker->connections &&
 	        atomic_load(&worker->statistics.attempts_live) == 0 &&
 	        atomic_load(&worker->statistics.connections_live) == 0;
 	if (!clean)

@@ -47,10 +47,16 @@ static void bring_to(enum attempt_state state, uint16_t port, uint32_t isn)
 		world.backend = BACKEND_REFUSES;
 		g_connects(port, isn, POSTERN_VERDICT_TLS);
 		break;
+	case ATTEMPT_ACCEPTED:
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		step();
+		g_sends_syn(port, isn);
+		break;
 	}
 	assert_int_equal(state_of(port), state);
 }
 
+/* But ACCEPTED, which is no attempt any more. */
 static const enum attempt_state all_states[] = {
         ATTEMPT_ORPHAN, ATTEMPT_WAITING,  ATTEMPT_DIALING, ATTEMPT_HANDSHAKE,
         ATTEMPT_READY,  ATTEMPT_RELEASED, ATTEMPT_REFUSED,
@@ -73,7 +79,7 @@ static void test_verified_is_released(void **state)
 	assert_int_equal(world.relays, 1);
 	assert_int_equal(world.phase, POSTERN_B_ARMED);
 	assert_int_equal(world.report_count, 0);
-	assert_null(attempt_of(PORT));
+	assert_int_equal(state_of(PORT), ATTEMPT_ACCEPTED);
 	assert_string_equal(world.connection->sni, "echo.example");
 }
 
@@ -108,6 +114,48 @@ static void test_repeated_records_change_nothing(void **state)
 	assert_int_equal(world.dials, 1);
 	assert_int_equal(world.worker.in_flight, 1);
 	assert_int_equal(world.syns + world.resets, 0);
+}
+
+/*
+ * G sent its SYN again while the handshake ran, and the records were read after the connect was completed: that is not
+ * another connect (and was taken for one: B was dialed twice, and the second one reset after a second).
+ */
+static void test_records_that_come_late(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_ACCEPTED, PORT, ISN);
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	g_sends_syn(PORT, ISN);
+	step();
+	assert_int_equal(state_of(PORT), ATTEMPT_ACCEPTED);
+	assert_int_equal(world.dials, 1);
+	assert_int_equal(world.syns, 1);
+	assert_int_equal(world.resets, 0);
+	/* The port's next connect is one, in whatever order its records come. */
+	g_sends_syn(PORT, ISN + 1);
+	assert_int_equal(state_of(PORT), ATTEMPT_ORPHAN);
+	g_connects(PORT, ISN + 1, POSTERN_VERDICT_TLS);
+	step();
+	assert_int_equal(world.relays, 2);
+	g_connects(PORT, ISN + 2, POSTERN_VERDICT_TLS);
+	step();
+	g_sends_syn(PORT, ISN + 2);
+	assert_int_equal(world.relays, 3);
+	assert_int_equal(world.report_count, 0);
+}
+
+static void test_accepted_are_bounded(void **state)
+{
+	(void)state;
+	world.worker.options.max_connections = 20000;
+	for (unsigned int i = 0; i < 9000; i++) {
+		g_connects((uint16_t)(10000 + i), ISN, POSTERN_VERDICT_TLS);
+		g_sends_syn((uint16_t)(10000 + i), ISN);
+		step();
+		in_round(run_abort_all, NULL);
+	}
+	assert_int_equal(world.relays, 9000);
+	assert_in_range(world.worker.accepted_count, 1, 8192);
 }
 
 static void test_lost_release_is_repeated_with_the_syn(void **state)
@@ -858,6 +906,8 @@ int main(void)
 	        CASE(test_verified_is_released),
 	        CASE(test_syn_first_and_syn_last),
 	        CASE(test_repeated_records_change_nothing),
+	        CASE(test_records_that_come_late),
+	        CASE(test_accepted_are_bounded),
 	        CASE(test_lost_release_is_repeated_with_the_syn),
 	        CASE(test_release_that_fails),
 	        CASE(test_backend_that_fails),
