@@ -14,7 +14,6 @@
 
 #include "base/cleanup.h"
 #include "policy/snapshot_holder.h"
-#include "policy/status_json.h"
 #include "policy_fixture.h"
 
 #define SERVICE(name, ip, ports)                                                                                       \
@@ -543,33 +542,6 @@ static void holder_shares_snapshots(void **state)
 	policy_fixture_free(fixture);
 }
 
-static void statuses_as_json(void **state)
-{
-	struct policy_fixture *fixture = policy_fixture_new();
-	_cleanup_free_ char *text = NULL;
-	json_t *json;
-
-	(void)state;
-	fixture_add(fixture, ECHO POLICY("p", "echo", "p.example") POLICY("q", "nil", "q.example"));
-	fixture_compile(fixture);
-	json = policy_statuses_json(fixture->snapshot);
-	text = json_dumps(json, JSON_COMPACT);
-	json_decref(json);
-	assert_string_equal(
-	        text,
-	        "[{\"namespace\":\"default\",\"name\":\"p\",\"generation\":1,"
-	        "\"accepted\":{\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"the policy is in force\"},"
-	        "\"resolvedRefs\":{\"status\":\"True\",\"reason\":\"ResolvedRefs\",\"message\":\"every reference is "
-	        "resolved\"},\"destinations\":2},"
-	        "{\"namespace\":\"default\",\"name\":\"q\",\"generation\":1,"
-	        "\"accepted\":{\"status\":\"False\",\"reason\":\"TargetNotFound\",\"message\":\"Service default/nil "
-	        "does not "
-	        "exist\"},\"resolvedRefs\":{\"status\":\"True\",\"reason\":\"ResolvedRefs\",\"message\":\"every "
-	        "reference is "
-	        "resolved\"},\"destinations\":0}]");
-	policy_fixture_free(fixture);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -589,7 +561,6 @@ int main(void)
 	        cmocka_unit_test(guarded_ports_and_cidrs),
 	        cmocka_unit_test(lookups_and_order),
 	        cmocka_unit_test(holder_shares_snapshots),
-	        cmocka_unit_test(statuses_as_json),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

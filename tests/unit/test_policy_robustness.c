@@ -15,7 +15,6 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
-#include "policy/status_json.h"
 #include "policy_fixture.h"
 #include "source/manifest.h"
 
@@ -82,12 +81,13 @@ static void apply(struct policy_fixture *fixture, const char *text, size_t size)
 
 static void compile_and_look(struct policy_fixture *fixture)
 {
-	json_t *statuses;
-
 	fixture_compile(fixture);
-	statuses = policy_statuses_json(fixture->snapshot);
-	assert_non_null(statuses);
-	json_decref(statuses);
+	for (size_t i = 0; i < snapshot_policy_count(fixture->snapshot); i++) {
+		const struct policy_status *policy = snapshot_policy_at(fixture->snapshot, i);
+
+		assert_true(strlen(policy->accepted.message) && strlen(policy->resolved_refs.message));
+		assert_true(strlen(policy->accepted.reason) && strlen(policy->resolved_refs.reason));
+	}
 	for (size_t i = 0; i < snapshot_destination_count(fixture->snapshot); i++) {
 		const struct destination *destination = snapshot_destination_at(fixture->snapshot, i);
 
