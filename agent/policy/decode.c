@@ -282,6 +282,34 @@ static void parse_api_version(struct subject *subject)
 	subject->version = slash ? slash + 1 : subject->api_version;
 }
 
+/* Kinds of Gateway API that say nothing about backend TLS. */
+static bool is_other_gateway_kind(const char *kind)
+{
+	static const char *const others[] = {"ListenerSet", "ReferenceGrant", "UDPRoute"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (!strcmp(others[i], kind))
+			return true;
+	return false;
+}
+
+/*
+ * A kind of another group is somebody else's. One of Gateway API's own group that does not exist is most likely a
+ * policy with a slip in its kind: it must not be passed over, and what it visibly targets must not be served in
+ * plaintext.
+ */
+static int decode_unknown(struct reading *reading, const struct subject *subject)
+{
+	char kind[PRINTABLE_MAX];
+
+	if (!group_is(subject, GATEWAY_GROUP) || is_other_gateway_kind(subject->kind))
+		return note_unknown_kind(reading->decoded, subject);
+	if (add_visible(reading, subject->document) < 0)
+		return -ENOMEM;
+	return add_problem(reading, subject->document, "kind: \"%s\" is no kind of %s", printable(subject->kind, kind),
+	                   GATEWAY_GROUP);
+}
+
 static int decode_subject(struct reading *reading, struct subject *subject)
 {
 	const struct known_kind *known;
@@ -290,7 +318,7 @@ static int decode_subject(struct reading *reading, struct subject *subject)
 	parse_api_version(subject);
 	known = find_kind(subject);
 	if (!known)
-		return note_unknown_kind(reading->decoded, subject);
+		return decode_unknown(reading, subject);
 	if (strcmp(object_kind_name(known->kind), subject->kind)) {
 		snprintf(message, sizeof(message), "kind: must be %s, not \"%s\"", object_kind_name(known->kind),
 		         printable(subject->kind, kind));

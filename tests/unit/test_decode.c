@@ -297,6 +297,26 @@ static void unknown_kinds_are_noted_once(void **state)
 	decoded_free(&decoded);
 }
 
+/* A slip in the kind of a policy is an error, and what it targets is seen; other kinds of the group are left alone. */
+static void misspelled_kinds_are_errors(void **state)
+{
+	struct decoded decoded = {0};
+
+	(void)state;
+	decode("apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolice\nmetadata: {name: x}\nspec:\n"
+	       "  targetRefs: [{group: '', kind: Service, name: echo}]\n---\n"
+	       "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: y}\n",
+	       &decoded);
+	assert_int_equal(decoded.problem_count, 1);
+	assert_string_equal(decoded.problems[0].object, "BackendTLSPolice default/x");
+	assert_string_equal(decoded.problems[0].message,
+	                    "kind: \"BackendTLSPolice\" is no kind of gateway.networking.k8s.io");
+	assert_int_equal(decoded.visible_count, 1);
+	assert_int_equal(decoded.unknown_kind_count, 1);
+	assert_string_equal(decoded.unknown_kinds[0].name, "ReferenceGrant.gateway.networking.k8s.io");
+	decoded_free(&decoded);
+}
+
 static void findings_are_bounded(void **state)
 {
 	struct decoded decoded = {0};
@@ -422,6 +442,7 @@ int main(void)
 	        cmocka_unit_test(acceptances),
 	        cmocka_unit_test(one_bad_document_does_not_hide_the_others),
 	        cmocka_unit_test(unknown_kinds_are_noted_once),
+	        cmocka_unit_test(misspelled_kinds_are_errors),
 	        cmocka_unit_test(findings_are_bounded),
 	        cmocka_unit_test(broken_policies_are_visible),
 	        cmocka_unit_test(fields_arrive),
