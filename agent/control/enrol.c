@@ -83,10 +83,17 @@ static void withdraw(struct enrolment *enrolment)
 	enrolment->gateway = NULL;
 }
 
-static void advance(struct agent *agent, struct enrolment *enrolment)
+/* Hooks first, for all: see gateway_attach(). */
+static void attach(struct agent *agent, struct enrolment *enrolment)
 {
 	if (!enrolment->gateway)
 		create(agent, enrolment);
+	if (enrolment->gateway && enrolment->gateway->state != GATEWAY_LOST)
+		(void)gateway_attach(enrolment->gateway, agent->hooks);
+}
+
+static void advance(struct agent *agent, struct enrolment *enrolment)
+{
 	if (!enrolment->gateway)
 		return;
 	if (enrolment->gateway->state == GATEWAY_READY) {
@@ -132,6 +139,8 @@ static void on_enrol(struct loop_timer *timer)
 	char reason[256];
 	bool ready;
 
+	for (size_t i = 0; i < agent->enrolment_count; i++)
+		attach(agent, &agent->enrolments[i]);
 	for (size_t i = 0; i < agent->enrolment_count; i++)
 		advance(agent, &agent->enrolments[i]);
 	notify_service_manager(agent);

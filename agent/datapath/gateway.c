@@ -244,10 +244,15 @@ static int write_entry(struct gateway *gateway, struct hooks *hooks, bool ready)
 	return hooks_set_gateway(hooks, gateway->id, &entry);
 }
 
-static bool attach(struct gateway *gateway, struct hooks *hooks)
+bool gateway_attach(struct gateway *gateway, struct hooks *hooks)
 {
 	int error;
 
+	if (gateway->state == GATEWAY_READY)
+		return true;
+	if (gateway->state == GATEWAY_ATTACHED && cgroup_id(gateway->cgroup_path) == gateway->cgroup)
+		return true;
+	gateway->state = GATEWAY_CONFIGURED; /* its cgroup came anew, or went */
 	gateway->cgroup = cgroup_id(gateway->cgroup_path);
 	if (gateway->cgroup == 0) {
 		set_reason(gateway, "cgroup %s does not exist yet", gateway->cgroup_path);
@@ -322,15 +327,9 @@ bool gateway_advance(struct gateway *gateway, struct hooks *hooks, const struct 
 {
 	if (gateway->state == GATEWAY_READY)
 		return false;
-	if (gateway->state == GATEWAY_LOST) { /* until now workers may have had the descriptors */
+	if (gateway->state == GATEWAY_LOST) /* until now workers may have had the descriptors */
 		gateway_leave_namespace(gateway, hooks);
-		gateway->state = GATEWAY_CONFIGURED;
-	}
-	if (gateway->state == GATEWAY_ATTACHED && cgroup_id(gateway->cgroup_path) != gateway->cgroup)
-		gateway->state = GATEWAY_CONFIGURED; /* it came anew, or went */
-	if (gateway->state != GATEWAY_ATTACHED && !attach(gateway, hooks))
-		return false;
-	return enter(gateway, hooks, options);
+	return gateway_attach(gateway, hooks) && enter(gateway, hooks, options);
 }
 
 /* ---- back ---- */

@@ -83,6 +83,11 @@ int gateway_new(const struct gateway_options *options, const struct gateway *con
 void gateway_free(struct gateway *gateway); /* closes listeners; leaves the hooks attached: they fail closed */
 
 /*
+ * Hooks on, id written; idempotent. For all gateways before any of them is READY: an id may have been another one's in
+ * an earlier life, and who still has it must not be taken for him. True if the gateway is ATTACHED or READY.
+ */
+bool gateway_attach(struct gateway *gateway, struct hooks *hooks);
+/*
  * One try to go forward; idempotent, called at start and again (timer, cgroup event) until READY. Returns true when the
  * gateway became READY by this call. The ports of an earlier life of the agent are read from the pinned map and tried
  * first.

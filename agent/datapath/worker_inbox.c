@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "datapath/worker_internal.h"
 
 #define LIST_LIMIT_SECONDS 1
@@ -19,12 +18,19 @@
 void worker_run_inbox(struct worker *worker)
 {
 	struct inbox_message *message;
+	bool policy_changed;
 
 	pthread_mutex_lock(&worker->inbox_lock);
 	message = worker->inbox_head;
 	worker->inbox_head = NULL;
 	worker->inbox_tail = NULL;
+	policy_changed = worker->policy_changed;
+	worker->policy_changed = false;
 	pthread_mutex_unlock(&worker->inbox_lock);
+	if (policy_changed) {
+		attempt_policy_changed(worker);
+		connection_policy_changed(worker);
+	}
 	while (message) {
 		struct inbox_message *next = message->next;
 
@@ -238,23 +244,12 @@ void worker_hold_answered(struct worker *worker, uint64_t as_of_ns, const struct
 	worker_post(worker, &message->inbox);
 }
 
-static void run_policy_changed(struct worker *worker, struct inbox_message *inbox)
-{
-	attempt_policy_changed(worker);
-	connection_policy_changed(worker);
-	free(inbox);
-}
-
 void worker_policy_changed(struct worker *worker)
 {
-	struct inbox_message *message = calloc(1, sizeof(*message));
-
-	if (!message) {
-		log_error("no memory", "what=\"telling a worker of a new policy\" worker=%u", worker->options.index);
-		return;
-	}
-	message->run = run_policy_changed;
-	worker_post(worker, message);
+	pthread_mutex_lock(&worker->inbox_lock);
+	worker->policy_changed = true;
+	pthread_mutex_unlock(&worker->inbox_lock);
+	loop_wake(worker->loop);
 }
 
 struct list_message {

@@ -191,6 +191,7 @@ struct worker {
 	pthread_cond_t inbox_done;
 	struct inbox_message *inbox_head;
 	struct inbox_message *inbox_tail;
+	bool policy_changed; /* a message that needs no memory, so that it cannot be lost */
 
 	struct { /* written by the worker alone, read by anyone */
 		_Atomic uint64_t attempts;
