@@ -13,6 +13,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -43,6 +44,8 @@
 #define AGENT_PORT      28100
 #define MAX_ATTEMPTS    8
 #define REPORTS_MAX     4096
+#define PORT            40000 /* of the first G */
+#define ISN             500
 
 enum backend { BACKEND_ANSWERS, BACKEND_REFUSES, BACKEND_IS_SILENT, BACKEND_UNREACHABLE };
 
@@ -377,8 +380,8 @@ struct worker_listener *worker_find_listener(struct worker *worker, uint64_t lis
 	return listener_cookie == LISTENER_COOKIE ? &worker->gateways->listeners[0] : NULL;
 }
 
-static int request_decision(void *context, unsigned int worker_index, uint64_t question,
-                            const struct postern_destination_key *key)
+static inline int request_decision(void *context, unsigned int worker_index, uint64_t question,
+                                   const struct postern_destination_key *key)
 {
 	(void)context;
 	(void)worker_index;
@@ -390,7 +393,7 @@ static int request_decision(void *context, unsigned int worker_index, uint64_t q
 
 /* ---- snapshots ---- */
 
-static struct postern_destination_key backend_key(unsigned int number)
+static inline struct postern_destination_key backend_key(unsigned int number)
 {
 	struct postern_address address = {.byte = {[10] = 0xff, [11] = 0xff, [12] = 10, [15] = (uint8_t)number}};
 
@@ -398,7 +401,7 @@ static struct postern_destination_key backend_key(unsigned int number)
 }
 
 /* What backend 1 is: NONE for not named. Settings have this id. */
-static struct snapshot *make_snapshot(enum postern_verdict verdict, uint32_t settings_id)
+static inline struct snapshot *make_snapshot(enum postern_verdict verdict, uint32_t settings_id)
 {
 	static uint64_t generation;
 	struct snapshot *snapshot = snapshot_new();
@@ -429,7 +432,7 @@ static struct snapshot *make_snapshot(enum postern_verdict verdict, uint32_t set
 	return snapshot;
 }
 
-static void publish(enum postern_verdict verdict, uint32_t settings_id)
+static inline void publish(enum postern_verdict verdict, uint32_t settings_id)
 {
 	snapshot_holder_publish(world.worker.options.snapshots, make_snapshot(verdict, settings_id));
 }
@@ -441,7 +444,7 @@ static struct {
 	const void *argument;
 } next;
 
-static void on_wake(void *context)
+static inline void on_wake(void *context)
 {
 	(void)context;
 	if (next.run)
@@ -449,13 +452,13 @@ static void on_wake(void *context)
 	next.run = NULL;
 }
 
-static void on_idle(void *context)
+static inline void on_idle(void *context)
 {
 	(void)dial_run_handshakes(context, 1000000000);
 }
 
 /* One round: this, what is ready, and the handshakes. */
-static void in_round(void (*run)(const void *argument), const void *argument)
+static inline void in_round(void (*run)(const void *argument), const void *argument)
 {
 	next.run = run;
 	next.argument = argument;
@@ -464,19 +467,19 @@ static void in_round(void (*run)(const void *argument), const void *argument)
 		abort();
 }
 
-static void do_nothing(const void *argument)
+static inline void do_nothing(const void *argument)
 {
 	(void)argument;
 }
 
-static void step(void)
+static inline void step(void)
 {
 	in_round(do_nothing, NULL);
 }
 
 /* ---- records ---- */
 
-static struct postern_record_header header_of(enum postern_record_type type, uint16_t port, uint32_t isn)
+static inline struct postern_record_header header_of(enum postern_record_type type, uint16_t port, uint32_t isn)
 {
 	const struct postern_address loopback = {.byte = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}};
 
@@ -488,8 +491,8 @@ static struct postern_record_header header_of(enum postern_record_type type, uin
 	};
 }
 
-static struct postern_connect_record connect_record(enum postern_record_type type, uint16_t port, uint32_t isn,
-                                                    enum postern_verdict verdict)
+static inline struct postern_connect_record connect_record(enum postern_record_type type, uint16_t port, uint32_t isn,
+                                                           enum postern_verdict verdict)
 {
 	return (struct postern_connect_record){
 	        .header = header_of(type, port, isn),
@@ -503,39 +506,39 @@ static struct postern_connect_record connect_record(enum postern_record_type typ
 	};
 }
 
-static void run_connect(const void *record)
+static inline void run_connect(const void *record)
 {
 	attempt_on_connect(&world.worker, record);
 }
 
-static void run_syn(const void *record)
+static inline void run_syn(const void *record)
 {
 	attempt_on_syn(&world.worker, record);
 }
 
-static void run_gone(const void *record)
+static inline void run_gone(const void *record)
 {
 	attempt_on_gone(&world.worker, record);
 }
 
-static void run_closed(const void *record)
+static inline void run_closed(const void *record)
 {
 	lane_slot_closed(&world.worker, record);
 }
 
-static void send_record(void (*run)(const void *record), const struct postern_connect_record *record)
+static inline void send_record(void (*run)(const void *record), const struct postern_connect_record *record)
 {
 	in_round(run, record);
 }
 
-static void g_connects(uint16_t port, uint32_t isn, enum postern_verdict verdict)
+static inline void g_connects(uint16_t port, uint32_t isn, enum postern_verdict verdict)
 {
 	const struct postern_connect_record record = connect_record(POSTERN_RECORD_CONNECT, port, isn, verdict);
 
 	send_record(run_connect, &record);
 }
 
-static struct postern_syn_record syn_record(uint16_t port, uint32_t isn)
+static inline struct postern_syn_record syn_record(uint16_t port, uint32_t isn)
 {
 	struct postern_syn_record record = {
 	        .header = header_of(POSTERN_RECORD_SYN, port, isn),
@@ -555,7 +558,7 @@ static struct postern_syn_record syn_record(uint16_t port, uint32_t isn)
 	return record;
 }
 
-static void g_sends_syn(uint16_t port, uint32_t isn)
+static inline void g_sends_syn(uint16_t port, uint32_t isn)
 {
 	const struct postern_syn_record record = syn_record(port, isn);
 
@@ -563,7 +566,7 @@ static void g_sends_syn(uint16_t port, uint32_t isn)
 }
 
 /* G's socket is closed: as the kernel writes it, without the ISN. */
-static void g_is_gone(uint16_t port, uint32_t isn)
+static inline void g_is_gone(uint16_t port, uint32_t isn)
 {
 	struct postern_connect_record record = connect_record(POSTERN_RECORD_GONE, port, isn, POSTERN_VERDICT_TLS);
 
@@ -571,28 +574,102 @@ static void g_is_gone(uint16_t port, uint32_t isn)
 	send_record(run_gone, &record);
 }
 
-static struct attempt *attempt_of(uint16_t port)
+static inline struct attempt *attempt_of(uint16_t port)
 {
 	struct postern_record_header header = header_of(POSTERN_RECORD_CONNECT, port, 0);
 
 	return attempt_find(&world.worker, world.worker_gateway, &header.tuple);
 }
 
-static int state_of(uint16_t port)
+static inline int state_of(uint16_t port)
 {
 	const struct attempt *attempt = attempt_of(port);
 
 	return attempt ? (int)attempt->state : -1;
 }
 
-static enum postern_reason last_report(void)
+static inline enum postern_reason last_report(void)
 {
 	return world.report_count ? world.reports[world.report_count - 1] : REASON_NONE;
 }
 
+/* ---- states ---- */
+
+/* A fresh attempt in this state. The SYN is known in all but WAITING, DIALING and READY of a SYN that did not come. */
+static inline void bring_to(enum attempt_state state, uint16_t port, uint32_t isn)
+{
+	switch (state) {
+	case ATTEMPT_ORPHAN:
+		g_sends_syn(port, isn);
+		break;
+	case ATTEMPT_WAITING:
+		publish(POSTERN_VERDICT_NONE, 1);
+		g_connects(port, isn, POSTERN_VERDICT_HOLD);
+		break;
+	case ATTEMPT_DIALING:
+		world.backend = BACKEND_IS_SILENT;
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		break;
+	case ATTEMPT_HANDSHAKE:
+		world.handshake = TLS_STEP_WANT_READ;
+		world.backend = BACKEND_ANSWERS;
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		step();
+		break;
+	case ATTEMPT_READY:
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		step();
+		break;
+	case ATTEMPT_RELEASED:
+		world.lost = true;
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		step();
+		g_sends_syn(port, isn);
+		break;
+	case ATTEMPT_REFUSED:
+		world.backend = BACKEND_REFUSES;
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		break;
+	case ATTEMPT_ACCEPTED:
+		g_connects(port, isn, POSTERN_VERDICT_TLS);
+		step();
+		g_sends_syn(port, isn);
+		break;
+	}
+	assert_int_equal(state_of(port), state);
+}
+
+/* ---- answers ---- */
+
+static struct {
+	uint64_t as_of_ns;
+	struct hold_answer answers[8];
+	size_t count;
+} answers;
+
+static inline void run_answers(const void *argument)
+{
+	(void)argument;
+	attempt_hold_answered(&world.worker, answers.as_of_ns, answers.answers, answers.count);
+}
+
+static inline void answer(uint64_t question, enum postern_reason refusal)
+{
+	answers.as_of_ns = monotonic_ns();
+	answers.answers[0] = (struct hold_answer){.question = question, .refusal = refusal};
+	answers.count = 1;
+	in_round(run_answers, NULL);
+}
+
+static inline void run_accept(const void *argument)
+{
+	(void)argument;
+	release_accept(&world.worker_gateway->listeners[0], LISTENER_FD);
+}
+
 /* ---- a world of each test's own ---- */
 
-static size_t open_descriptors(void)
+static inline size_t open_descriptors(void)
 {
 	DIR *directory = opendir("/proc/self/fd");
 	size_t count = 0;
@@ -607,7 +684,7 @@ static size_t open_descriptors(void)
 
 static size_t descriptors_before;
 
-static int world_begin(void **state)
+static inline int world_begin(void **state)
 {
 	struct worker *worker = &world.worker;
 
@@ -648,13 +725,13 @@ static int world_begin(void **state)
 	return 0;
 }
 
-static void run_abort_all(const void *argument)
+static inline void run_abort_all(const void *argument)
 {
 	(void)argument;
 	connection_abort_all(&world.worker, NULL, REASON_GATEWAY_REMOVED);
 }
 
-static void run_drop_all(const void *argument)
+static inline void run_drop_all(const void *argument)
 {
 	struct attempt *attempt;
 
@@ -667,7 +744,7 @@ static void run_drop_all(const void *argument)
 }
 
 /* Whatever a test did: nothing is counted, listed, open or held any more. */
-static int world_end(void **state)
+static inline int world_end(void **state)
 {
 	struct worker *worker = &world.worker;
 	bool clean;
