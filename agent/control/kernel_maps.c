@@ -183,17 +183,6 @@ static void pass_plain(struct passage *passage, const struct destination *new, c
 		(void)set_plain(maps, &new->key);
 }
 
-/* A key that is named no more. If any port of its address is covered now, it must not stand in front of that. */
-static void pass_gone(struct passage *passage, const struct postern_destination_key *key)
-{
-	const struct destination *now = snapshot_find(passage->new, key);
-
-	if (now && is_covered(now->verdict) && delete_key(passage->maps, key) == 0)
-		(void)key_table_remove(&passage->maps->leaving, key);
-	else
-		let_leave(passage->maps, key, passage->now_ns + KERNEL_MAPS_DELAY_NS);
-}
-
 /* Both come in one order: one walk over both. "Any port" of an address comes before its ports. */
 static void walk(struct passage *passage, const struct snapshot *old)
 {
@@ -209,7 +198,7 @@ static void walk(struct passage *passage, const struct snapshot *old)
 		i += order <= 0;
 		j += order >= 0;
 		if (order < 0)
-			pass_gone(passage, &before->key);
+			let_leave(passage->maps, &before->key, passage->now_ns + KERNEL_MAPS_DELAY_NS);
 		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): without an `after` the order is -1 */
 		else if (is_covered(after->verdict))
 			pass_covered(passage, after, order == 0 ? before : NULL);
@@ -228,11 +217,11 @@ static bool keep_plain(void *context, const struct postern_destination_key *key,
 	if (!named)
 		return true;
 	if (!same_key(&named->key, key))
-		pass_gone(passage, key);
+		let_leave(passage->maps, key, passage->now_ns + KERNEL_MAPS_DELAY_NS);
 	return false;
 }
 
-/* Not if it stands in front of what is covered now by any port of its address. */
+/* It leaves at once if it stands in front of what is covered now by any port of its address. */
 static bool keep_unless_in_front(void *context, const struct postern_destination_key *key, uint64_t *value)
 {
 	struct passage *passage = context;

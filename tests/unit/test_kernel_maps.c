@@ -674,6 +674,26 @@ static void test_kept_key_is_named_again(void **state)
 	expect(3, 443, HOLD);
 }
 
+/* A covered "any port" that found no room made an earlier life strict: so is this one until it knows better. */
+static void test_restart_stays_strict(void **state)
+{
+	(void)state;
+	kernel.room = 0;
+	start();
+	APPLY(T0, {301, 0, DENY, 0});
+	expect(301, 8081, HOLD);
+	kernel_maps_stop(&maps);
+	memset(&maps, 0, sizeof(maps));
+	start();
+	expect(301, 8081, HOLD);
+	kernel.room = KEYS_MAX;
+	APPLY(T0 + 5000 * MS, {301, 0, DENY, 0});
+	expect(301, 8081, DENY);
+	assert_int_equal(kernel.runtime.strict, 1);
+	kernel_maps_settle(&maps, T0 + 5100 * MS, true);
+	assert_int_equal(kernel.runtime.strict, 0);
+}
+
 static void test_source_with_errors_keeps_guards(void **state)
 {
 	uint64_t next;
@@ -709,6 +729,7 @@ int main(void)
 	        CASE(test_failing_writes_are_tried_again),
 	        CASE(test_restart_opens_no_gap),
 	        CASE(test_kept_key_is_named_again),
+	        CASE(test_restart_stays_strict),
 	        CASE(test_source_with_errors_keeps_guards),
 	};
 
