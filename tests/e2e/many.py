@@ -69,6 +69,12 @@ def entries(stage):
     return found
 
 
+def expect_no_growth(kilobytes):
+    """AddressSanitizer keeps what is freed for a while, and looks for leaks itself when the agent ends."""
+    if not os.environ.get("POSTERN_SANITIZED"):
+        expect_that("no more than 2 MB of memory more after 1,000 connections", kilobytes < 2048, f"{kilobytes} kB")
+
+
 @case("1,000 connections in turn, of all endings: descriptors, map entries and memory are as before", limit=240)
 def in_turn(stage):
     for index in range(50):  # caches, pools and arenas have their size after that
@@ -81,8 +87,7 @@ def in_turn(stage):
     stage.until_idle()
     until(lambda: (stage.agent.descriptors(), entries(stage)) == before, 10,
           f"descriptors and map entries as before: {before}")
-    grown = stage.agent.resident_kilobytes() - memory
-    expect_that("no more than 2 MB of memory more after 1,000 connections", grown < 2048, f"{grown} kB")
+    expect_no_growth(stage.agent.resident_kilobytes() - memory)
 
 
 @case("1,000 refused connects in turn leave nothing behind, either", limit=240)
@@ -103,8 +108,7 @@ def refused_in_turn(stage):
     refuse(1000)
     until(lambda: (stage.agent.descriptors(), entries(stage)) == before, 10,
           f"descriptors and map entries as before: {before}")
-    grown = stage.agent.resident_kilobytes() - memory
-    expect_that("no more than 2 MB of memory more", grown < 2048, f"{grown} kB")
+    expect_no_growth(stage.agent.resident_kilobytes() - memory)
 
 
 @case("200 connections at once: all verified, each with its own bytes", limit=120)
