@@ -156,7 +156,7 @@ class World:
         self._agent = Agent(self.manifests.path, self.run_directory, self.bpffs, self.agent_cgroup,
                             gateways or [self.gateway_flags()], CLUSTER_CIDRS, AGENT_PORTS, workers,
                             {name.replace("_", "-"): value for name, value in switches.items()}, ready)
-        self._stack.callback(self._agent.stop)
+        self._stack.callback(_stop_cleanly, self._agent)
         return self._agent
 
     @property
@@ -177,6 +177,13 @@ class World:
         if self._agent is None:
             return []
         return [f"posternd: {line}" for line in self._agent.process.lines[-12:]]
+
+
+def _stop_cleanly(agent):
+    """A sanitizer that found a leak at the end, or an agent that failed to stop, is a failure of the whole file."""
+    status = agent.stop()
+    if status and status > 0:
+        raise RuntimeError(f"posternd ended with status {status}:\n" + "\n".join(agent.process.lines[-60:]))
 
 
 def remove_leftovers():
