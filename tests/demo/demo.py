@@ -105,8 +105,10 @@ def transfers(stage, table):
     started = time.monotonic()
     answer = stage.ask("vip4", "files/large", timeout=120)
     seconds = time.monotonic() - started
-    table.add(f"download of {SIZE >> 20} MB, sha256", f"{answer.sha256[:16]}... ({SIZE / seconds / 1e6:.0f} MB/s)",
-              answer.status == 200 and answer.sha256 == wanted)
+    held = answer.status == 200 and answer.sha256 == wanted
+    table.add(f"download of {SIZE >> 20} MB, sha256", f"{answer.sha256[:16]}... ({SIZE / seconds / 1e6:.1f} MB/s)", held)
+    if not held:
+        show("\n".join([f"{answer.size} bytes came", *stage.front.process.lines[-5:], *stage.explain()]))
 
     progress(f"{SIZE >> 20} MB upload through the gateway")
     started = time.monotonic()
@@ -119,7 +121,7 @@ def transfers(stage, table):
     seconds = time.monotonic() - started
     uploaded = stage.tls_nginx.directory / "upload/large"
     seen = run("sha256sum", uploaded, within=120).stdout.split()[0] if uploaded.exists() else "no file"
-    table.add(f"upload of {SIZE >> 20} MB, sha256", f"{seen[:16]}... ({SIZE / seconds / 1e6:.0f} MB/s)",
+    table.add(f"upload of {SIZE >> 20} MB, sha256", f"{seen[:16]}... ({SIZE / seconds / 1e6:.1f} MB/s)",
               status in (201, 204) and seen == wanted)
     path.unlink()
     uploaded.unlink(missing_ok=True)

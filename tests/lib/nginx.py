@@ -94,6 +94,8 @@ def gateway(directory, netns, cgroup, address, port, routes, keepalive=0, connec
             proxy_read_timeout {read_timeout};
             proxy_request_buffering off;
             proxy_max_temp_file_size 0;
+            proxy_buffer_size 32k;
+            proxy_buffers 8 64k;
             {chr(10).join(locations)}
         }}
     """, netns, cgroup, workers)
