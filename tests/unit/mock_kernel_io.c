@@ -526,13 +526,51 @@ static int mock_close(int fd)
 	return close(fd);
 }
 
+/* After a success errno is unspecified (POSIX): here it is nonsense, so that nobody relies on it. */
+static ssize_t spoil(ssize_t result)
+{
+	if (result >= 0)
+		errno = EDOM;
+	return result;
+}
+
+static ssize_t spoiled_recv(int fd, void *buffer, size_t size, int flags)
+{
+	return spoil(mock_recv(fd, buffer, size, flags));
+}
+
+static ssize_t spoiled_send(int fd, const void *buffer, size_t size, int flags)
+{
+	return spoil(mock_send(fd, buffer, size, flags));
+}
+
+static ssize_t spoiled_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	return spoil(mock_recvmsg(fd, message, flags));
+}
+
+static ssize_t spoiled_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	return spoil(mock_sendmsg(fd, message, flags));
+}
+
+static ssize_t spoiled_splice(int in, int out, size_t size, unsigned int flags)
+{
+	return spoil(mock_splice(in, out, size, flags));
+}
+
+static ssize_t spoiled_read(int fd, void *buffer, size_t size)
+{
+	return spoil(mock_read(fd, buffer, size));
+}
+
 const struct kernel_io mock_kernel_io = {
-        .recv = mock_recv,
-        .send = mock_send,
-        .recvmsg = mock_recvmsg,
-        .sendmsg = mock_sendmsg,
-        .splice = mock_splice,
-        .read = mock_read,
+        .recv = spoiled_recv,
+        .send = spoiled_send,
+        .recvmsg = spoiled_recvmsg,
+        .sendmsg = spoiled_sendmsg,
+        .splice = spoiled_splice,
+        .read = spoiled_read,
         .getsockopt = mock_getsockopt,
         .setsockopt = mock_setsockopt,
         .shutdown = mock_shutdown,

@@ -551,6 +551,32 @@ static void stalled_direction_ends_both(void **state)
 	}
 }
 
+/* Each time that a direction blocks, the time begins anew. */
+static void blocked_again_is_not_stalled_since_then(void **state)
+{
+	struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
+
+	(void)state;
+	f->worker.timeouts.stall_ns = 150 * MILLISECOND;
+	fixture_start(f);
+	for (int i = 0; i < 2; i++) {
+		f->kernel.b.room = 0;
+		mock_feed(&f->kernel.a, "x", 1);
+		fixture_run(f);
+		assert_int_equal(f->relay->transmit, TRANSMIT_BLOCKED);
+		if (i == 1)
+			break;
+		f->kernel.b.room = SIZE_MAX;
+		fixture_run(f);
+		fixture_wait(f, 100);
+	}
+	fixture_wait(f, 100);
+	assert_alive(f);
+	fixture_wait_end(f);
+	assert_reset(f, REASON_STALLED);
+	fixture_free(f);
+}
+
 /* Bytes that are not there cannot stall. */
 static void idle_is_not_stalled(void **state)
 {
@@ -614,6 +640,7 @@ int main(void)
 	        cmocka_unit_test(idle_connection_ends),
 	        cmocka_unit_test(worker_has_an_idle_timeout_too),
 	        cmocka_unit_test(stalled_direction_ends_both),
+	        cmocka_unit_test(blocked_again_is_not_stalled_since_then),
 	        cmocka_unit_test(idle_is_not_stalled),
 	        cmocka_unit_test(failed_start_leaves_everything_to_the_caller),
 	};

@@ -464,6 +464,46 @@ static void key_limit_empties_the_pipe(void **state)
 	free(sent);
 }
 
+static void key_limit_is_exact(void **state)
+{
+	uint8_t *sent = pattern(16384);
+
+	(void)state;
+	for (int short_by = 0; short_by < 2; short_by++) {
+		struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
+
+		f->worker.aead_limit_blocks = 2 * (1024 + 2) - (uint64_t)short_by;
+		fixture_start(f);
+		mock_feed(&f->kernel.a, sent, 16384);
+		fixture_run(f);
+		mock_feed(&f->kernel.a, sent, 16384);
+		fixture_run(f);
+		if (short_by)
+			assert_reset(f, REASON_KEY_LIMIT);
+		else
+			assert_alive(f);
+		fixture_free(f);
+	}
+	free(sent);
+}
+
+/* A short write says that the sink is full: to ask again would only bring EAGAIN. */
+static void short_write_is_not_tried_again_at_once(void **state)
+{
+	struct fixture *f = fixture_new(RELAY_PLAIN, TLS_VERSION_1_3);
+
+	(void)state;
+	fixture_start(f);
+	f->kernel.b.room = 4;
+	mock_feed(&f->kernel.a, "12345678", 8);
+	fixture_run(f);
+	assert_int_equal(f->kernel.b.send_calls, 1);
+	f->kernel.b.room = 2;
+	fixture_run(f);
+	assert_int_equal(f->kernel.b.send_calls, 2);
+	fixture_free(f);
+}
+
 /* The limit itself: 2^24.5 records of 2^10 blocks. */
 static void real_limit_is_that_of_the_rfc(void **state)
 {
@@ -493,6 +533,8 @@ int main(void)
 	        cmocka_unit_test(failed_read_ends_both),
 	        cmocka_unit_test(key_limit_resets),
 	        cmocka_unit_test(key_limit_empties_the_pipe),
+	        cmocka_unit_test(key_limit_is_exact),
+	        cmocka_unit_test(short_write_is_not_tried_again_at_once),
 	        cmocka_unit_test(real_limit_is_that_of_the_rfc),
 	};
 
