@@ -19,6 +19,11 @@
 
 #define REMOVAL_DELAY_NS 100000000ull
 #define RETRY_DELAY_NS   1000000000ull /* after want of memory */
+/*
+ * The kernel tells of IN_CLOSE_WRITE before it takes the writer off the file (__fput()), so who looks at once may find
+ * it still there, and no other event comes.
+ */
+#define BUSY_DELAY_NS 50000000ull
 
 /*
  * IN_CREATE is for symlinks and hard links; a new regular file is open for writing at that time, and its IN_CLOSE_WRITE
@@ -211,7 +216,13 @@ static void remove_file(struct files_source *source, size_t index)
 	        (source->file_count - index) * sizeof(struct manifest_file *));
 }
 
-/* True if a file is gone for good, or is back. Those that are missing are waited for. */
+static void wait_until(uint64_t *due, uint64_t time)
+{
+	if (!*due || time < *due)
+		*due = time;
+}
+
+/* True if a file is gone for good, or is back. Those that are missing or being written are waited for. */
 static bool remove_missing(struct files_source *source)
 {
 	uint64_t now = now_ns(), due = 0;
@@ -223,6 +234,8 @@ static bool remove_missing(struct files_source *source)
 		if (file->seen) {
 			changed |= file->missing_since_ns != 0; /* its objects count in full again */
 			file->missing_since_ns = 0;
+			if (file->busy)
+				wait_until(&due, now + BUSY_DELAY_NS);
 			continue;
 		}
 		if (!file->missing_since_ns)
@@ -232,8 +245,7 @@ static bool remove_missing(struct files_source *source)
 			remove_file(source, i);
 			continue;
 		}
-		if (!due || file->missing_since_ns + REMOVAL_DELAY_NS < due)
-			due = file->missing_since_ns + REMOVAL_DELAY_NS;
+		wait_until(&due, file->missing_since_ns + REMOVAL_DELAY_NS);
 	}
 	if (due)
 		arm_timer(source, due);

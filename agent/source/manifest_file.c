@@ -161,11 +161,12 @@ int manifest_file_update(struct manifest_file *file, int directory_fd, bool forc
 	clock_gettime(CLOCK_REALTIME, &now);
 	result = stable_read(directory_fd, file->name, YAML_MAX_BYTES, &text, &size, &status);
 	busy = result == -EBUSY;
+	file->busy = busy;
 	if (result == -ENOENT && !exists(file, directory_fd)) {
 		file->seen = false; /* gone since the scan saw it */
 		return 0;
 	}
-	/* The end of the writing is an event of its own; what stands there now counts only if we know nothing better.
+	/* It is looked at again when the writer is gone; what stands there now counts only if we know nothing better.
 	 */
 	if (busy && (file->in_force || file->broken))
 		result = 0;

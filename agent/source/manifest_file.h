@@ -22,6 +22,7 @@ struct manifest_file {
 	struct timespec read_time; /* CLOCK_REALTIME, as file times are */
 	uint8_t digest[32];        /* SHA-256 of what was read last */
 	bool has_digest;
+	bool busy;                 /* somebody had it open for writing when it was read last */
 	bool seen;                 /* by the current scan */
 	uint64_t missing_since_ns; /* CLOCK_MONOTONIC; 0: it is there */
 	int target_watch;          /* inotify watch on what a symlink points at; -1: none */

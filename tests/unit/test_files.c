@@ -531,6 +531,34 @@ static void a_new_file_that_is_being_written_only_refuses(void **state)
 	assert_string_equal(verdict(place, "10.96.0.1"), "TLS");
 }
 
+/* The writer leaves without an event, as one whose IN_CLOSE_WRITE came before the kernel had taken it off the file. */
+static void a_writer_that_leaves_in_silence(void **state)
+{
+	struct place *place = *state;
+	char elsewhere[sizeof(place->directory) + 16];
+	int writer;
+
+	if (!leases_work(place)) {
+		print_message("this file system has no leases: skipped\n");
+		skip();
+	}
+	write_file(place, "a.yaml", CONFIG_MAP("one"));
+	open_place(place);
+	/* Events go to the directory of the name that was opened. */
+	snprintf(elsewhere, sizeof(elsewhere), "%s.elsewhere", place->directory);
+	assert_int_equal(link(path_of(place, "a.yaml"), elsewhere), 0);
+	writer = open(elsewhere, O_WRONLY | O_CLOEXEC);
+	assert_int_not_equal(writer, -1);
+	assert_int_equal(unlink(elsewhere), 0);
+	write_file(place, "a.yaml", CONFIG_MAP("two"));
+	assert_false(refresh(place));
+	assert_true(has_config_map(place, "one"));
+	close(writer);
+	await_change(place);
+	assert_true(has_config_map(place, "two"));
+	assert_false(has_config_map(place, "one"));
+}
+
 /* Away and back again within the delay: the objects never leave. */
 static void a_file_on_its_way_back(void **state)
 {
@@ -711,6 +739,7 @@ int main(void)
 	        TEST(same_size_same_time),
 	        TEST(a_file_that_is_being_written_is_left_alone),
 	        TEST(a_new_file_that_is_being_written_only_refuses),
+	        TEST(a_writer_that_leaves_in_silence),
 	        TEST(a_file_on_its_way_back),
 	        TEST(a_renamed_file),
 	        TEST(a_removed_directory_keeps_the_state),
