@@ -55,7 +55,7 @@ def _configuration(address, port, routes, connect_timeout, read_timeout):
         "stat_prefix": "gateway",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
             {"match": {"prefix": f"/{name}/"},
-             "route": {"cluster": name, "timeout": read_timeout,
+             "route": {"cluster": name, "timeout": read_timeout, "prefix_rewrite": "/",
                        "retry_policy": {"retry_on": "connect-failure", "num_retries": 3}}}
             for name in routes]}]},
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {

@@ -15,7 +15,7 @@ class HAProxy:
         rules, backends = [], []
         for name, addresses in routes.items():
             rules.append(f"    use_backend {name} if {{ path_beg /{name}/ }}")
-            backends.append(f"backend {name}\n    balance roundrobin")
+            backends.append(f"backend {name}\n    balance roundrobin\n    http-request replace-path /{name}/(.*) /\\1")
             backends += [f"    server {name}{index} {bracketed(each)}:{number}"
                          for index, (each, number) in enumerate(addresses)]
         configuration = directory / "haproxy.cfg"

@@ -14,6 +14,7 @@ import select
 import socket
 import struct
 import sys
+import threading
 
 if __name__ != "__main__":
     from lib.paths import PYTHON
@@ -24,13 +25,15 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 class SocketMaker:
     def __init__(self, netns, cgroup=None):
+        self._lock = threading.Lock()
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = Process([PYTHON, __file__, theirs.fileno()], netns, cgroup, pass_fds=[theirs.fileno()])
 
     def socket(self, family=socket.AF_INET, kind=socket.SOCK_STREAM, protocol=0):
-        self._ours.send(struct.pack("iii", int(family), int(kind), protocol))
-        answer, descriptors, _, _ = socket.recv_fds(self._ours, 64, 1)
+        with self._lock:
+            self._ours.send(struct.pack("iii", int(family), int(kind), protocol))
+            answer, descriptors, _, _ = socket.recv_fds(self._ours, 64, 1)
         if not descriptors:
             raise OSError(int(answer or b"0"), f"no socket from the maker: {self._process.lines[-3:]}")
         return socket.socket(fileno=descriptors[0])
