@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import socket
 from pathlib import Path
 
 from lib.paths import POSTERNCTL, POSTERND
@@ -48,22 +49,28 @@ class Agent:
         """SIGTERM; the exit status."""
         return self.process.stop()
 
-    def control(self, *words, check=True):
-        """posternctl --json WORDS..."""
-        done = run(POSTERNCTL, "--json", "--run-dir", self.run_directory, "--bpffs", self.bpffs, *words, check=False)
-        if check and not done.stdout.strip():
-            raise RuntimeError(f"posternctl {' '.join(words)}: status {done.returncode}, no output: {done.stderr}")
-        return json.loads(done.stdout) if done.stdout.strip() else None
+    def ask(self, command):
+        """The agent's answer on its status socket, as posternctl gets it; without the cost of a program for each."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(30)
+            client.connect(str(self.run_directory / "posternd.sock"))
+            client.sendall(command.encode() + b"\n")
+            return json.loads(b"".join(iter(lambda: client.recv(1 << 16), b"")))
+
+    def control(self, *words):
+        """posternctl WORDS...: status, standard output, standard error."""
+        done = run(POSTERNCTL, "--run-dir", self.run_directory, "--bpffs", self.bpffs, *words, check=False)
+        return done.returncode, done.stdout, done.stderr
 
     def status(self):
-        return self.control("status")
+        return self.ask("status")
 
     def connections(self):
-        return self.control("connections")
+        return self.ask("connections")
 
     def failures(self):
         """Newest first."""
-        return self.control("failures")
+        return self.ask("failures")
 
     def counter(self, name):
         status = self.status()
