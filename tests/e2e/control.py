@@ -57,14 +57,16 @@ def failures(stage):
     expect("exit status", code, 0)
     for word in (f"{stage.missing.vip4}:80", "default/missing", "backend_refused", "nothing listens"):
         expect_that(f"{word!r} in the text", word in text, text)
-    newest = json.loads(stage.agent.control("--json", "failures")[1])[0]
-    expect("newest", (newest["destination"], newest["policy"], newest["reason"]),
-           (f"{stage.missing.vip4}:80", "default/missing", "backend_refused"))
+    rows = json.loads(stage.agent.control("--json", "failures")[1])
+    expect_that("a row for it", (f"{stage.missing.vip4}:80", "default/missing", "backend_refused") in
+                [(row["destination"], row["policy"], row["reason"]) for row in rows], rows)
+    times = [row["time"] for row in rows]
+    expect("newest first", times, sorted(times, reverse=True))
 
 
 @case("wrong usage: 2 and a message; version and help: 0")
 def usage(stage):
-    for words in (["no-such-command"], ["--no-such-flag", "status"], []):
+    for words in (["no-such-command"], ["--no-such-flag", "status"], ["status", "too", "many"]):
         code, text, said = stage.agent.control(*words)
         expect(f"exit status of {words}", code, 2)
         expect_that(f"{words}: a message", (text + said).strip(), None)

@@ -13,6 +13,7 @@ from lib import manifests
 from lib.backend import Backend, tls_or_plain
 from lib.case import case, expect, expect_error, expect_that, main
 from lib.certificates import Authority
+from lib.process import run_in
 from lib.sockets import finish_connect, receive_exactly
 from lib.stage import Stage
 from lib.tls_peer import server_context
@@ -79,6 +80,12 @@ def added(stage):
     pooled = []
     for address, port in ((service.vip4, 80), service.endpoint4):
         pooled.append(until_plain(stage, address, port, connections))
+    # A socket in FIN_WAIT2 that its process has closed is a mere memory of one: it must not stop the search for others.
+    half_closed, _ = until_plain(stage, *service.endpoint4, connections)
+    source = half_closed.getsockname()[1]
+    half_closed.close()
+    until(lambda: run_in(stage.network["gateway"], "ss", "-tanH", "state", "fin-wait-2", "sport", "=", f":{source}").stdout,
+          5, "a socket in FIN_WAIT2")
     stage.write_manifests(service)
     stage.agent.until_policy("added", within=1.5)
     with stage.capture(MARKER) as wire:
