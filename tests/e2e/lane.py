@@ -18,7 +18,7 @@ sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 from lib.agent import pinned_maps
 from lib.backend import Backend
 from lib.bpf_map import LaneSlots
-from lib.case import Skip, case, expect, expect_that, main
+from lib.case import Skip, case, expect, expect_that, main, times
 from lib.sockets import reset
 from lib.stage import Stage
 from lib.tls_peer import server_context
@@ -95,9 +95,9 @@ def mixed_writes(stage):
     stage.until_none()
 
 
-@case("bytes that are sent the moment connect() returns, before A is in the lane, 50 times")
+@case("bytes that are sent the moment connect() returns, before A is in the lane, up to 200 times")
 def before_joined(stage):
-    for _ in range(50):
+    for _ in range(times(200)):
         g = stage.gateway.start_connect(stage.service.vip4, 80)
         sent = 0
         while not sent:

@@ -9,7 +9,7 @@ sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from lib.agent import map_entries, pinned_maps
 from lib.backend import Backend
-from lib.case import case, expect, expect_that, main
+from lib.case import case, expect, expect_that, main, times
 from lib.sockets import finish_connect, receive_all, receive_exactly, reset
 from lib.stage import Stage
 from lib.tls_peer import server_context
@@ -130,11 +130,14 @@ def at_once(stage):
     stage.until_idle()
 
 
-@case("50 connections reused by nginx's pool for 500 requests: fewer handshakes than requests")
+@case("nginx keeps connections in its pool: 500 requests (fewer in a guest) take few connections")
 def pooled(stage):
     front = stage.start_gateway(stage.routes, port=8085, keepalive=50)
-    for index in range(500):
+    before = stage.agent.status()["workers"]["connections"]
+    for index in range(times(500)):
         expect(f"request {index}", stage.ask("vip4", port=8085).status, 200)
+    made = stage.agent.status()["workers"]["connections"] - before
+    expect_that("fewer connections than a tenth of the requests", made <= times(500) // 10, made)
     front.close()
     stage.until_idle()
 
