@@ -207,6 +207,15 @@ static int add_victim(struct sweep *sweep, const struct inet_diag_msg *message)
 	return 0;
 }
 
+/*
+ * The kernel keeps a request (not accepted yet) and what is left of a closed socket (TIME_WAIT, shown as FIN_WAIT2
+ * while the peer's FIN is awaited) without an owner, a cgroup or anything that could send.
+ */
+static bool may_be_half_a_socket(const struct inet_diag_msg *message)
+{
+	return message->idiag_state == TCP_SYN_RECV || message->idiag_state == TCP_FIN_WAIT2;
+}
+
 static int on_socket(struct nl_msg *netlink, void *context)
 {
 	struct sweep *sweep = context;
@@ -219,9 +228,10 @@ static int on_socket(struct nl_msg *netlink, void *context)
 	    nlmsg_parse(header, sizeof(*message), attributes, INET_DIAG_MAX, NULL) < 0)
 		return NL_SKIP;
 	message = nlmsg_data(header);
-	/* A kernel without the attribute cannot tell whose the socket is: then none is touched. */
 	if (!attributes[INET_DIAG_CGROUP_ID]) {
-		sweep->error = -EOPNOTSUPP;
+		/* A kernel without the attribute cannot tell whose the socket is: then none is touched. */
+		if (!may_be_half_a_socket(message))
+			sweep->error = -EOPNOTSUPP;
 		return NL_SKIP;
 	}
 	cgroup = nla_get_u64(attributes[INET_DIAG_CGROUP_ID]);
