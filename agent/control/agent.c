@@ -30,21 +30,25 @@ static const struct relay_timeouts relay_timeouts = {
         .half_closed_ns = 30000000000ull,
 };
 
+bool agent_proved(const struct agent *agent, char *reason, size_t size)
+{
+	static const enum proof_hook needed[] = {PROOF_HOLD, PROOF_GUARD, PROOF_WITNESS};
+
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+		const struct proof_result *result = &agent->proof.hook[needed[i]];
+
+		if (result->verdict == PROOF_SAFE)
+			continue;
+		snprintf(reason, size, "the %s did not pass its proof: %s", proof_hook_name(needed[i]), result->detail);
+		return false;
+	}
+	return true;
+}
+
 bool agent_ready(const struct agent *agent, char *reason, size_t size)
 {
-	if (agent->proof.hook[PROOF_HOLD].verdict != PROOF_SAFE) {
-		snprintf(reason, size, "the hold did not pass its proof: %s", agent->proof.hook[PROOF_HOLD].detail);
+	if (!agent_proved(agent, reason, size))
 		return false;
-	}
-	if (agent->proof.hook[PROOF_GUARD].verdict != PROOF_SAFE) {
-		snprintf(reason, size, "the guard did not pass its proof: %s", agent->proof.hook[PROOF_GUARD].detail);
-		return false;
-	}
-	if (agent->proof.hook[PROOF_WITNESS].verdict != PROOF_SAFE) {
-		snprintf(reason, size, "the witness did not pass its proof: %s",
-		         agent->proof.hook[PROOF_WITNESS].detail);
-		return false;
-	}
 	if (kernel_maps_broken(&agent->maps)) {
 		snprintf(reason, size, "the kernel's maps do not hold every covered destination");
 		return false;

@@ -96,6 +96,8 @@ struct agent {
 
 /* agent.c. Runs until SIGTERM or SIGINT. 0 or negative errno (logged). The config is the agent's from now on. */
 int agent_run(struct config *config);
+/* Did hold, guard and witness pass? Without them no gateway is served: its hooks are on, and refuse. */
+bool agent_proved(const struct agent *agent, char *reason, size_t reason_size);
 /* Is the promise kept now? If not, why not, in words. */
 bool agent_ready(const struct agent *agent, char *reason, size_t reason_size);
 

@@ -103,6 +103,9 @@ static void advance(struct agent *agent, struct enrolment *enrolment)
 		}
 		return;
 	}
+	/* What is not proved is not used: there is no listener behind the hooks, so covered connects are refused. */
+	if (!agent_proved(agent, enrolment->gateway->reason, sizeof(enrolment->gateway->reason)))
+		return;
 	/* Plain connections from before its hooks were on carry nothing any more; now they end. */
 	if (gateway_advance(enrolment->gateway, agent->hooks, &enrolment->options))
 		sync_sweep(agent, enrolment->gateway, false);
