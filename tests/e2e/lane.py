@@ -209,8 +209,8 @@ def window_works(stage):
     stage.until_none()
 
 
-@case("the credit window is necessary: with its count forged a stalled backend holds nobody back")
-def window_is_necessary(stage):
+def sent_into_nowhere(stage):
+    """How much G can send to a stalled backend while its slot is made to say that the agent has read everything."""
     used = {slot: stage.slots.read(slot)[0] for slot in stage.slots.used()}
     g, peer = stage.pair()
     g.sendall(PATTERN.piece(0, 1000))
@@ -224,7 +224,17 @@ def window_is_necessary(stage):
     reset(g)
     peer.close()
     stage.until_none()
-    expect_that(f"all of {STALL} bytes sent into nowhere", sent >= STALL, sent)
+    return sent
+
+
+@case("the credit window is necessary: with its count forged a stalled backend holds nobody back", limit=120)
+def window_is_necessary(stage):
+    # Until B blocks the agent counts, too: when its count meets the forged one the lane falls back to TCP, for good,
+    # and that try shows nothing.
+    tries = []
+    while len(tries) < 8 and max(tries, default=0) < STALL:
+        tries.append(sent_into_nowhere(stage))
+    expect_that(f"all of {STALL} bytes sent into nowhere, in one of 8 tries", max(tries) >= STALL, tries)
 
 
 @case("with the lane switched off nothing is redirected, and every byte arrives", limit=90)
