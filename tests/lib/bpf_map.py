@@ -24,7 +24,7 @@ def open_pinned(path):
 
 
 class LaneSlots:
-    """struct postern_lane_slot of include/postern/abi.h: total, agent_read, redirected, passed; one cache line each."""
+    """struct postern_lane_slot of include/postern/abi.h: redirected_bytes, agent_read, redirected, passed; one cache line each."""
 
     SIZE = 64
     COUNT = 16384
@@ -37,16 +37,16 @@ class LaneSlots:
             os.close(descriptor)
 
     def read(self, slot):
-        """(total, agent_read, redirected, passed)"""
+        """(redirected_bytes, agent_read, redirected, passed)"""
         return struct.unpack_from("4Q", self._memory, slot * self.SIZE)
 
     def used(self):
         """The slots that have counted something."""
         return [slot for slot in range(self.COUNT) if self._memory[slot * self.SIZE:slot * self.SIZE + 8] != bytes(8)]
 
-    def forge_empty(self, slot):
-        """Pretend that the agent has read everything: the credit window is then open without end."""
-        struct.pack_into("Q", self._memory, slot * self.SIZE + 8, self.read(slot)[0])
+    def forge_empty(self, slot, sent):
+        """Pretend that the agent has read all that G has sent: the credit window is then open without end."""
+        struct.pack_into("Q", self._memory, slot * self.SIZE + 8, sent)
 
     def close(self):
         self._memory.close()
