@@ -104,12 +104,12 @@ def held_over_restart(stage):
     silent = Backend(stage.backend, backend4(2), PORT, script=scripts.silent)
     g = stage.gateway.start_connect(*stage.service.endpoint4)
     until(lambda: silent.accepted, 10, "B at the backend")
+    # A SYN that finds no listener is refused. How long the new agent takes to start must not decide this case, so the
+    # SYNs that G repeats (1, 3, 7... s after the first) are lost until it is there.
+    lost_syns(stage, stage.agent.ports())
+    stage.agent.kill()
     silent.close()
     with Backend(stage.backend, backend4(2), PORT, stage.context) as backend:
-        # A SYN that finds no listener is refused. How long the new agent takes to start must not decide this case, so
-        # the SYNs that G repeats (1, 3, 7... s after the first) are lost until it is there.
-        lost_syns(stage, stage.agent.ports())
-        stage.agent.kill()
         stage.start_agent()
         run_in(stage.network["gateway"], "nft", "delete", "table", "inet", "lost")
         finish_connect(g, 40)
