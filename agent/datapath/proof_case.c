@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -19,10 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/loop.h"
-
-#ifndef SOL_TLS
-#define SOL_TLS 282
-#endif
+#include "datapath/record_message.h"
 
 /* In every block, so that any 31 bytes of plaintext on the wire show it; the number after it shows order and loss. */
 static const char marker[8] = "PLAINTXT";
@@ -196,44 +192,19 @@ bool proof_wait(struct proof_case *proof_case, const short events[static 4])
 
 int proof_send_control(int b, enum tls_content_type type, const void *bytes, size_t size)
 {
-	union {
-		struct cmsghdr align;
-		uint8_t bytes[CMSG_SPACE(1)];
-	} control = {0};
-	struct iovec vector = {.iov_base = (void *)bytes, .iov_len = size};
-	struct msghdr message = {
-	        .msg_iov = &vector,
-	        .msg_iovlen = 1,
-	        .msg_control = control.bytes,
-	        .msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	struct record_message message;
 
-	header->cmsg_level = SOL_TLS;
-	header->cmsg_type = TLS_SET_RECORD_TYPE;
-	header->cmsg_len = CMSG_LEN(1);
-	*CMSG_DATA(header) = (uint8_t)type;
-	return sendmsg(b, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == -1 ? -errno : 0;
+	record_message_to_send(&message, type, bytes, size);
+	return sendmsg(b, &message.header, MSG_DONTWAIT | MSG_NOSIGNAL) == -1 ? -errno : 0;
 }
 
 ssize_t proof_receive_record(int b, void *buffer, size_t size, unsigned int *type)
 {
-	union {
-		struct cmsghdr align;
-		uint8_t bytes[CMSG_SPACE(1)];
-	} control = {0};
-	struct iovec vector = {.iov_base = buffer, .iov_len = size};
-	struct msghdr message = {
-	        .msg_iov = &vector,
-	        .msg_iovlen = 1,
-	        .msg_control = control.bytes,
-	        .msg_controllen = sizeof(control.bytes),
-	};
-	ssize_t got = recvmsg(b, &message, MSG_DONTWAIT);
-	struct cmsghdr *header = got == -1 ? NULL : CMSG_FIRSTHDR(&message);
+	struct record_message message;
+	ssize_t got;
 
-	*type = 0;
-	if (header && header->cmsg_level == SOL_TLS && header->cmsg_type == TLS_GET_RECORD_TYPE)
-		*type = *CMSG_DATA(header);
+	record_message_to_receive(&message, buffer, size);
+	got = recvmsg(b, &message.header, MSG_DONTWAIT);
+	*type = got == -1 ? RECORD_TYPE_NONE : record_message_type(&message);
 	return got;
 }

@@ -7,16 +7,11 @@
 #include "datapath/relay_internal.h"
 
 #include <errno.h>
-#include <linux/tls.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "tls/record.h"
-
-#ifndef SOL_TLS
-#define SOL_TLS 282
-#endif
+#include "datapath/record_message.h"
 
 /* RFC 8446 6.1, RFC 5246 7.2.1: warning(1), close_notify(0). */
 static const uint8_t close_notify[2] = {1, 0};
@@ -140,24 +135,10 @@ static void end_if_both_ended(struct relay *relay)
 
 static int send_close_notify_record(struct relay *relay)
 {
-	union {
-		struct cmsghdr align;
-		uint8_t bytes[CMSG_SPACE(1)];
-	} control = {0};
-	struct iovec vector = {.iov_base = (void *)close_notify, .iov_len = sizeof(close_notify)};
-	struct msghdr message = {
-	        .msg_iov = &vector,
-	        .msg_iovlen = 1,
-	        .msg_control = control.bytes,
-	        .msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	struct record_message message;
 
-	header->cmsg_level = SOL_TLS;
-	header->cmsg_type = TLS_SET_RECORD_TYPE;
-	header->cmsg_len = CMSG_LEN(1);
-	*CMSG_DATA(header) = TLS_CONTENT_ALERT;
-	if (relay->worker->io->sendmsg(relay->b_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == -1)
+	record_message_to_send(&message, TLS_CONTENT_ALERT, close_notify, sizeof(close_notify));
+	if (relay->worker->io->sendmsg(relay->b_fd, &message.header, MSG_DONTWAIT | MSG_NOSIGNAL) == -1)
 		return -errno;
 	return 0;
 }

@@ -28,7 +28,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "tls/record.h"
+#include "datapath/record_message.h"
 
 #ifndef SOL_TLS
 #define SOL_TLS 282
@@ -41,8 +41,6 @@
 #define WARNINGS_MAX 5
 /* Reads that follow B's reset: what its receive buffer may hold, and an end all the same. */
 #define LAST_WORDS_MAX 64
-
-#define NO_RECORD_TYPE 0
 
 /* See relay_receive_look(). */
 #define SMALL_MESSAGE (16u << 10)
@@ -134,16 +132,6 @@ static bool receive_session(struct relay *relay)
 	return got > 0;
 }
 
-static unsigned int record_type(struct msghdr *message)
-{
-	struct cmsghdr *control = CMSG_FIRSTHDR(message);
-
-	if (!control || (message->msg_flags & MSG_CTRUNC) || control->cmsg_level != SOL_TLS ||
-	    control->cmsg_type != TLS_GET_RECORD_TYPE || control->cmsg_len < CMSG_LEN(1))
-		return NO_RECORD_TYPE;
-	return *CMSG_DATA(control);
-}
-
 static void receive_control_record(struct relay *relay, unsigned int type, size_t size)
 {
 	struct relay_record_verdict verdict;
@@ -170,27 +158,19 @@ static void receive_control_record(struct relay *relay, unsigned int type, size_
 static bool receive_records(struct relay *relay)
 {
 	struct relay_worker *worker = relay->worker;
-	union {
-		struct cmsghdr align;
-		uint8_t bytes[CMSG_SPACE(1)];
-	} control = {0};
-	struct iovec vector = {.iov_base = worker->buffer, .iov_len = worker->buffer_size};
-	struct msghdr message = {
-	        .msg_iov = &vector,
-	        .msg_iovlen = 1,
-	        .msg_control = control.bytes,
-	        .msg_controllen = sizeof(control.bytes),
-	};
-	ssize_t got = worker->io->recvmsg(relay->b_fd, &message, MSG_DONTWAIT);
+	struct record_message message;
+	ssize_t got;
 	unsigned int type;
 
+	record_message_to_receive(&message, worker->buffer, worker->buffer_size);
+	got = worker->io->recvmsg(relay->b_fd, &message.header, MSG_DONTWAIT);
 	if (got == -1) {
 		if (errno != EAGAIN && errno != EINTR)
 			relay_fail_call(relay, "recvmsg", true, errno);
 		return false;
 	}
-	type = record_type(&message);
-	if (type == NO_RECORD_TYPE) {
+	type = record_message_type(&message);
+	if (type == RECORD_TYPE_NONE) {
 		if (got == 0)
 			relay_fail(relay, REASON_TRUNCATED, "TCP ended without close_notify%s",
 			           relay->gateway_ended ? ", after the gateway's own end" : "");
