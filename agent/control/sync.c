@@ -135,19 +135,6 @@ static int compile_and_apply(struct agent *agent, uint64_t as_of_ns)
 	return 0;
 }
 
-static void log_source_errors(const struct agent *agent)
-{
-	for (size_t i = 0; i < files_source_error_count(agent->files); i++) {
-		const struct source_error *error = files_source_error_at(agent->files, i);
-		char object[512];
-		char message[1024];
-
-		log_error("manifest refused", "object=%s error=%s kept=\"its last good state\"",
-		          log_quote(error->object, object, sizeof(object)),
-		          log_quote(error->message, message, sizeof(message)));
-	}
-}
-
 bool sync_refresh(struct agent *agent, bool force)
 {
 	uint64_t now = monotonic_ns();
@@ -157,8 +144,6 @@ bool sync_refresh(struct agent *agent, bool force)
 
 		agent->files_read_ns = now;
 		agent->compile_due |= changed;
-		if (changed)
-			log_source_errors(agent);
 	}
 	if (agent->compile_due && compile_and_apply(agent, now) != 0)
 		return false;
@@ -190,7 +175,6 @@ static int open_files(struct agent *agent)
 		return error;
 	}
 	agent->files_event.on_event = on_files;
-	log_source_errors(agent);
 	return loop_add(agent->loop, &agent->files_event, files_source_fd(agent->files), EPOLLIN);
 }
 
