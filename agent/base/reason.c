@@ -58,7 +58,6 @@ static const char *const sites[POSTERN_SITES] = {
         [POSTERN_SITE_GUARD_LOAD] = "guard_load",
         [POSTERN_SITE_WITNESS_LOAD] = "witness_load",
         [POSTERN_SITE_LANE_JOIN] = "lane_join",
-        [POSTERN_SITE_LANE_REDIRECT] = "lane_redirect",
         [POSTERN_SITE_LANE_TCP_SOCK] = "lane_tcp_sock",
         [POSTERN_SITE_INBOUND_STORAGE] = "inbound_storage",
         [POSTERN_SITE_WITNESS_STORAGE] = "witness_storage",

@@ -26,7 +26,6 @@
 	X(BACKEND_SILENT, "backend_silent", PEER, "the backend does not answer: network policy, or a dead node")       \
 	X(BACKEND_RESET, "backend_reset", PEER, "the backend reset the connection")                                    \
 	X(SOURCE_ADDRESS, "source_address", LOCAL, "the gateway bound a source address that B cannot use")             \
-	X(BOUND_DEVICE, "bound_device", LOCAL, "SO_BINDTODEVICE is not supported on a covered connection")             \
 	/* handshake */                                                                                                \
 	X(HANDSHAKE_TIMEOUT, "handshake_timeout", PEER, "the backend accepted TCP and did not finish TLS")             \
 	X(NOT_TLS, "not_tls", PEER, "the backend does not speak TLS on this port")                                     \

@@ -470,11 +470,6 @@ void config_print_help(FILE *stream)
 	}
 }
 
-const char *config_coverage_name(enum config_coverage coverage)
-{
-	return coverage == COVERAGE_STRICT ? "strict" : "standard";
-}
-
 const char *config_switch_name(enum switch_setting setting)
 {
 	switch (setting) {

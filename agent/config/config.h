@@ -96,7 +96,6 @@ void config_print_help(FILE *stream);
 /* The number of workers to start, 1..POSTERN_MAX_WORKERS: the CPUs that this process may use when workers is 0. */
 unsigned int config_worker_count(const struct config *config);
 
-const char *config_coverage_name(enum config_coverage coverage);
 const char *config_switch_name(enum switch_setting setting);
 const char *config_gateway_mode_name(enum postern_gateway_mode mode);
 

@@ -99,14 +99,16 @@ static int bind_source(int fd, const struct postern_tuple *tuple, bool v4)
 {
 	struct sockaddr_storage source;
 	socklen_t length;
+	int error;
 
 	if (address_is_loopback(&tuple->local))
 		return 0;
 	if (address_is_v4(&tuple->local) != v4)
 		return -EADDRNOTAVAIL;
 	length = address_to_sockaddr(&tuple->local, 0, &source);
-	if (set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) != 0)
-		return -errno;
+	error = set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+	if (error)
+		return error;
 	return bind(fd, (struct sockaddr *)&source, length) == -1 ? -errno : 0;
 }
 
