@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "base/wiping.h"
 #include "config/config.h"
 #include "control/agent.h"
 #include "control/check.h"
@@ -16,8 +17,10 @@ int main(int argc, char **argv)
 	char error[CONFIG_ERROR_MAX];
 	struct config config;
 	int status;
-	int action = config_parse(argc, (const char *const *)argv, &config, error, sizeof(error));
+	int action;
 
+	wiping_use_for_json();
+	action = config_parse(argc, (const char *const *)argv, &config, error, sizeof(error));
 	if (action < 0) {
 		fprintf(stderr, "posternd: %s\n", error);
 		return 2;
@@ -39,6 +42,7 @@ int main(int argc, char **argv)
 		break;
 	}
 	log_set_level(config.log_level);
+	log_set_format(config.log_format);
 	status = tls_global_init();
 	if (status) {
 		fprintf(stderr, "posternd: process set-up: %s\n", strerror(-status));

@@ -41,6 +41,12 @@ static __always_inline __u32 address_word(const struct postern_address *address,
 	return word;
 }
 
+static __always_inline bool address_equal(const struct postern_address *one, const struct postern_address *other)
+{
+	return address_word(one, 3) == address_word(other, 3) && address_word(one, 2) == address_word(other, 2) &&
+	       address_word(one, 1) == address_word(other, 1) && address_word(one, 0) == address_word(other, 0);
+}
+
 static __always_inline bool words_are_mapped(__u32 first, __u32 second, __u32 third)
 {
 	return first == 0 && second == 0 && third == bpf_htonl(MAPPED_WORD);

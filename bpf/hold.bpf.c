@@ -25,6 +25,7 @@
 #include "count.h"
 #include "maps.h"
 #include "sockops.h"
+#include "trace.h"
 
 /* Set before loading; random, never 0 (every ordinary packet has 0). */
 const volatile __u32 release_priority = 0;
@@ -93,8 +94,11 @@ static __always_inline void announce_connect(struct bpf_sock_ops *ctx, struct bp
 		return;
 	}
 	record = reserve(storage->worker, sizeof(*record), POSTERN_SITE_ATTEMPT_RING);
-	if (!record)
+	if (!record) {
+		if (trace_is_on())
+			trace_announce(ctx, storage, -ENOSPC);
 		return;
+	}
 	fill_header(ctx, &record->header, POSTERN_RECORD_CONNECT);
 	storage->cookie = bpf_get_socket_cookie(ctx);
 	describe_socket(ctx, tcp, retransmitted, storage, record);
@@ -102,6 +106,8 @@ static __always_inline void announce_connect(struct bpf_sock_ops *ctx, struct bp
 	record->socket_mark = sk->mark;
 	record->socket = *storage;
 	bpf_ringbuf_submit(record, 0);
+	if (trace_is_on())
+		trace_announce(ctx, storage, 0);
 }
 
 static __always_inline void announce_end(struct bpf_sock_ops *ctx, const struct postern_gateway_socket *storage,
@@ -145,6 +151,34 @@ static __always_inline void on_state_change(struct bpf_sock_ops *ctx, struct pos
 	}
 }
 
+/*
+ * connect() found it PLAIN: is that where it goes? A program behind ours may have sent it elsewhere, and then what was
+ * dialed is known only here. The record is another's if this thread was moved, or waited for a CPU, since: then nothing
+ * is done, and the guard judges by the packet.
+ */
+static __always_inline void check_dialed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	struct postern_passed_socket passed = {};
+	struct postern_just_dialed *dialed;
+	struct postern_tuple tuple;
+	__u32 index = 0, *seen;
+
+	dialed = bpf_map_lookup_elem(&just_dialed, &index);
+	if (!dialed || dialed->cookie == 0 || dialed->cookie != bpf_get_socket_cookie(ctx))
+		return;
+	dialed->cookie = 0;
+	tuple_of_socket(ctx, &tuple);
+	if (bpf_ntohs(dialed->destination.port) == tuple.remote_port &&
+	    address_equal(&dialed->destination.address, &tuple.remote))
+		return;
+	passed.destination = dialed->destination;
+	if (!bpf_sk_storage_get(&passed_socket, sk, &passed, BPF_SK_STORAGE_GET_F_CREATE))
+		helper_failed(POSTERN_SITE_CONNECT_STORAGE, -ENOMEM);
+	seen = bpf_map_lookup_elem(&dialed_elsewhere, &index);
+	if (seen)
+		*seen = 1;
+}
+
 SEC("sockops")
 int hold_attempt(struct bpf_sock_ops *ctx)
 {
@@ -158,8 +192,11 @@ int hold_attempt(struct bpf_sock_ops *ctx)
 	if (!sk)
 		return 1;
 	storage = redirected_socket(sk);
-	if (!storage)
+	if (!storage) {
+		if (event == BPF_SOCK_OPS_TCP_CONNECT_CB)
+			check_dialed(ctx, sk);
 		return 1;
+	}
 	if (event == BPF_SOCK_OPS_STATE_CB) {
 		on_state_change(ctx, storage);
 	} else if (event == BPF_SOCK_OPS_TCP_CONNECT_CB) {
@@ -175,12 +212,6 @@ int hold_attempt(struct bpf_sock_ops *ctx)
 
 #define KEEP (-1) /* the whole packet */
 #define DROP 0    /* in silence: no RST */
-
-static __always_inline int drop_unparsed(void)
-{
-	count(POSTERN_COUNT_SYN_UNPARSED);
-	return DROP;
-}
 
 /* The filter's packet begins at the TCP header; the addresses are before it. */
 static __always_inline long load_addresses(struct __sk_buff *skb, __u32 *family, struct postern_tuple *tuple)
@@ -209,6 +240,40 @@ static __always_inline long load_addresses(struct __sk_buff *skb, __u32 *family,
 	address_from_words(&tuple->local, word[0], word[1], word[2], word[3]);
 	address_from_words(&tuple->remote, word[4], word[5], word[6], word[7]);
 	return 0;
+}
+
+/* G's end and the listener are known, what G dialed is not: the agent joins it to what was announced. */
+static __noinline int trace_syn(struct __sk_buff *skb, enum postern_counter counter)
+{
+	struct postern_trace_record record = {};
+	const struct postern_listener_mark *listener;
+	__u64 cookie = bpf_get_socket_cookie(skb);
+	struct tcphdr tcp = {};
+	__u32 family;
+
+	listener = bpf_map_lookup_elem(&listener_map, &cookie);
+	record.place = POSTERN_TRACE_SYN;
+	record.counter = counter;
+	record.gateway_id = listener ? listener->gateway_id : 0;
+	if (bpf_skb_load_bytes(skb, 0, &tcp, sizeof(tcp)) == 0 && load_addresses(skb, &family, &record.tuple) == 0) {
+		record.tuple.local_port = bpf_ntohs(tcp.source);
+		record.tuple.remote_port = bpf_ntohs(tcp.dest);
+	}
+	trace_tell(&record, TRACE_OF_GATEWAY);
+	return 0;
+}
+
+static __always_inline int taken(struct __sk_buff *skb, enum postern_counter why, int result)
+{
+	count(why);
+	if (trace_is_on())
+		trace_syn(skb, why);
+	return result;
+}
+
+static __always_inline int drop_unparsed(struct __sk_buff *skb)
+{
+	return taken(skb, POSTERN_COUNT_SYN_UNPARSED, DROP);
 }
 
 /* 0, or a negative errno: nothing of the record may be used then. */
@@ -243,21 +308,23 @@ static __always_inline int hold_syn(struct __sk_buff *skb, const struct tcphdr *
 
 	if (!listener) {
 		helper_failed(POSTERN_SITE_HOLD_LISTENER, -ENOENT);
-		return drop_unparsed();
+		return drop_unparsed(skb);
 	}
 	record = reserve(listener->worker, sizeof(*record), POSTERN_SITE_HOLD_RING);
-	if (!record)
+	if (!record) {
+		if (trace_is_on())
+			trace_syn(skb, POSTERN_COUNT_RING_FULL);
 		return DROP; /* G sends it again in a second */
+	}
 	record->listener_cookie = cookie;
 	error = fill_syn(skb, tcp, record);
 	if (error) {
 		bpf_ringbuf_discard(record, 0);
 		helper_failed(POSTERN_SITE_HOLD_LOAD, error);
-		return drop_unparsed();
+		return drop_unparsed(skb);
 	}
 	bpf_ringbuf_submit(record, 0);
-	count(POSTERN_COUNT_SYN_HELD);
-	return DROP;
+	return taken(skb, POSTERN_COUNT_SYN_HELD, DROP);
 }
 
 /* Children of the listener inherit the filter until the worker detaches it; what is no SYN is theirs. */
@@ -269,15 +336,13 @@ int hold_listener(struct __sk_buff *skb)
 
 	if (error) {
 		helper_failed(POSTERN_SITE_HOLD_LOAD, error);
-		return drop_unparsed();
+		return drop_unparsed(skb);
 	}
 	if (!tcp.syn || tcp.ack || tcp.rst)
 		return KEEP;
 	if (tcp.fin)
-		return drop_unparsed();
-	if (release_priority && skb->priority == release_priority) {
-		count(POSTERN_COUNT_SYN_RELEASED);
-		return KEEP;
-	}
+		return drop_unparsed(skb);
+	if (release_priority && skb->priority == release_priority)
+		return taken(skb, POSTERN_COUNT_SYN_RELEASED, KEEP);
 	return hold_syn(skb, &tcp);
 }

@@ -6,6 +6,9 @@
  * checks all of this again at the packet.
  *
  * getpeername() goes on telling the gateway where it dialed to.
+ *
+ * The gate's address (include/postern/gate.h) is always the agent's, in observe mode too: whoever gets an answer there
+ * knows that this hook is on.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -19,6 +22,8 @@
 #include "gateway_id.h"
 #include "judge.h"
 #include "maps.h"
+#include "postern/gate.h"
+#include "trace.h"
 
 #define PORT_TRIES 4 /* the agent's ports live and die together: one that is dead tells about the others */
 
@@ -38,6 +43,7 @@ struct connect {
 	bool v4_mapped;
 	__u16 agent_port; /* network byte order */
 	__u32 worker;
+	__u32 refused; /* enum postern_counter: why it cannot be sent to the agent; 0: it can */
 };
 
 static __always_inline bool is_tcp(const struct bpf_sock_addr *ctx)
@@ -45,16 +51,26 @@ static __always_inline bool is_tcp(const struct bpf_sock_addr *ctx)
 	return ctx->type == SOCK_STREAM && ctx->protocol == IPPROTO_TCP;
 }
 
-static __always_inline enum outcome refuse(enum postern_counter why)
+static __always_inline enum outcome refuse(struct connect *connect, enum postern_counter why)
 {
+	connect->refused = why;
 	count(why);
 	return REFUSE;
 }
 
+/* To ask first is cheaper: to delete what is not there takes a reference of the socket, and a new one has nothing. */
+#define FORGET(map, ctx)                                                                                               \
+	do {                                                                                                           \
+		if (bpf_sk_storage_get(&(map), (ctx)->sk, NULL, 0))                                                    \
+			bpf_sk_storage_delete(&(map), (ctx)->sk);                                                      \
+	} while (0)
+
 /* A socket that failed to connect may be used again: what it was must not outlive this connect(). */
 static __always_inline void forget(struct bpf_sock_addr *ctx)
 {
-	bpf_sk_storage_delete(&gateway_socket, ctx->sk);
+	FORGET(gateway_socket, ctx);
+	FORGET(passed_socket, ctx);
+	FORGET(judged_socket, ctx);
 }
 
 static __always_inline struct postern_gateway_socket *remember(struct bpf_sock_addr *ctx, const struct connect *connect)
@@ -66,6 +82,8 @@ static __always_inline struct postern_gateway_socket *remember(struct bpf_sock_a
 		helper_failed(POSTERN_SITE_CONNECT_STORAGE, -ENOMEM);
 		return NULL;
 	}
+	FORGET(passed_socket, ctx);
+	FORGET(judged_socket, ctx);
 	storage->destination = connect->destination;
 	storage->verdict = connect->verdict;
 	storage->settings_id = connect->settings_id;
@@ -76,6 +94,52 @@ static __always_inline struct postern_gateway_socket *remember(struct bpf_sock_a
 	storage->lane_slot = POSTERN_NO_LANE_SLOT;
 	storage->lane_start = 0;
 	return storage;
+}
+
+/* Another program changes destinations behind this one. */
+static __always_inline bool dialed_elsewhere_before(void)
+{
+	__u32 index = 0;
+	const __u32 *seen = bpf_map_lookup_elem(&dialed_elsewhere, &index);
+
+	return seen && *seen;
+}
+
+/* hold_attempt looks whether the socket really goes there. */
+static __always_inline void announce(struct bpf_sock_addr *ctx, const struct connect *connect)
+{
+	__u32 index = 0;
+	struct postern_just_dialed *dialed = bpf_map_lookup_elem(&just_dialed, &index);
+
+	if (!dialed)
+		return;
+	dialed->destination = connect->destination;
+	dialed->cookie = bpf_get_socket_cookie(ctx);
+}
+
+/*
+ * PLAIN. The guard judges by what was dialed, and that the socket knows itself, unless another program changes it: a
+ * storage for each would cost more than all the rest of this. Without one where it is needed the guard judges by the
+ * packet, which is the stricter way: so the connect may go on.
+ */
+static __always_inline void let_pass(struct bpf_sock_addr *ctx, const struct connect *connect)
+{
+	struct postern_passed_socket *storage;
+
+	if (!dialed_elsewhere_before()) {
+		forget(ctx);
+		announce(ctx, connect);
+		return;
+	}
+	storage = bpf_sk_storage_get(&passed_socket, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	FORGET(gateway_socket, ctx);
+	FORGET(judged_socket, ctx);
+	if (!storage) {
+		helper_failed(POSTERN_SITE_CONNECT_STORAGE, -ENOMEM);
+		return;
+	}
+	storage->destination = connect->destination;
+	storage->flags = 0;
 }
 
 static __always_inline struct bpf_sock *listener_at(struct bpf_sock_addr *ctx, bool v6, __u16 port)
@@ -135,13 +199,13 @@ static __always_inline enum outcome to_agent(struct bpf_sock_addr *ctx, struct c
                                              const struct postern_gateway *gateway)
 {
 	if (ctx->sk->bound_dev_if) /* SO_BINDTODEVICE: loopback is out of its reach */
-		return refuse(POSTERN_COUNT_REFUSED_BOUND_DEVICE);
+		return refuse(connect, POSTERN_COUNT_REFUSED_BOUND_DEVICE);
 	if (!gateway || gateway->port_count == 0)
-		return refuse(POSTERN_COUNT_REFUSED_NOT_READY);
+		return refuse(connect, POSTERN_COUNT_REFUSED_NOT_READY);
 	if (!choose_listener(ctx, connect, gateway))
-		return refuse(POSTERN_COUNT_REFUSED_NO_AGENT);
+		return refuse(connect, POSTERN_COUNT_REFUSED_NO_AGENT);
 	if (!remember(ctx, connect))
-		return refuse(POSTERN_COUNT_REFUSED_STORAGE);
+		return refuse(connect, POSTERN_COUNT_REFUSED_STORAGE);
 	return REDIRECT;
 }
 
@@ -190,8 +254,7 @@ static __always_inline enum outcome enforce(struct bpf_sock_addr *ctx, struct co
 		count(POSTERN_COUNT_CONNECT_MISS);
 		return PASS;
 	case POSTERN_VERDICT_PLAIN:
-		/* Without storage the guard judges by the packet, which is the stricter way: so this may pass. */
-		remember(ctx, connect);
+		let_pass(ctx, connect);
 		count(POSTERN_COUNT_CONNECT_PLAIN);
 		return PASS;
 	case POSTERN_VERDICT_TLS:
@@ -211,16 +274,60 @@ static __always_inline enum outcome enforce(struct bpf_sock_addr *ctx, struct co
 	return outcome;
 }
 
+static __always_inline bool is_gate(const struct postern_destination_key *key)
+{
+	return key->port == bpf_htons(POSTERN_GATE_PORT) &&
+	       address_word(&key->address, 3) == bpf_htonl(POSTERN_GATE_V4) &&
+	       words_are_mapped(address_word(&key->address, 0), address_word(&key->address, 1),
+	                        address_word(&key->address, 2));
+}
+
+/* HOLD: the worker answers, if the agent knows the policy. */
+static __always_inline enum outcome to_gate(struct bpf_sock_addr *ctx, struct connect *connect,
+                                            const struct postern_gateway *gateway)
+{
+	enum outcome outcome;
+
+	connect->verdict = POSTERN_VERDICT_HOLD;
+	outcome = to_agent(ctx, connect, gateway);
+	if (outcome == REFUSE)
+		forget(ctx);
+	return outcome;
+}
+
 static __noinline enum outcome intercept(struct bpf_sock_addr *ctx, struct connect *connect)
 {
 	const struct postern_gateway *gateway;
 
 	connect->gateway_id = current_gateway_id();
-	connect->verdict = postern_judge(&connect->destination, &connect->settings_id);
 	gateway = gateway_of(connect->gateway_id);
+	if (is_gate(&connect->destination))
+		return to_gate(ctx, connect, gateway);
+	connect->verdict = postern_judge(&connect->destination, &connect->settings_id);
 	if (gateway && gateway->mode == POSTERN_MODE_OBSERVE)
 		return observe(ctx, connect);
 	return enforce(ctx, connect, gateway);
+}
+
+/* For the trace. */
+static __always_inline enum postern_counter counted(const struct connect *connect, enum outcome outcome)
+{
+	switch (connect->verdict) {
+	case POSTERN_VERDICT_NONE:
+		return POSTERN_COUNT_CONNECT_MISS;
+	case POSTERN_VERDICT_PLAIN:
+		return POSTERN_COUNT_CONNECT_PLAIN;
+	case POSTERN_VERDICT_TLS:
+		return outcome == PASS       ? POSTERN_COUNT_WOULD_TLS
+		       : outcome == REDIRECT ? POSTERN_COUNT_CONNECT_TLS
+		                             : connect->refused;
+	case POSTERN_VERDICT_HOLD:
+		return outcome == PASS       ? POSTERN_COUNT_WOULD_HOLD
+		       : outcome == REDIRECT ? POSTERN_COUNT_CONNECT_HOLD
+		                             : connect->refused;
+	default:
+		return outcome == PASS ? POSTERN_COUNT_WOULD_DENY : POSTERN_COUNT_CONNECT_DENY;
+	}
 }
 
 /* What a cgroup/connect program returns: 1 = go on, 0 = connect() fails. Without an errno of ours it fails with EPERM.
@@ -245,6 +352,9 @@ int connect4(struct bpf_sock_addr *ctx)
 	address_from_v4(&connect.destination.address, ctx->user_ip4);
 	connect.destination.port = ctx->user_port;
 	outcome = intercept(ctx, &connect);
+	if (trace_is_on())
+		trace_connect(ctx, &connect.destination, connect.gateway_id, connect.verdict,
+		              counted(&connect, outcome));
 	if (outcome == REFUSE)
 		return refused();
 	if (outcome == REDIRECT) {
@@ -272,6 +382,9 @@ int connect6(struct bpf_sock_addr *ctx)
 	connect.v4_mapped = words_are_mapped(first, second, third);
 	connect.v6_loopback = !connect.v4_mapped;
 	outcome = intercept(ctx, &connect);
+	if (trace_is_on())
+		trace_connect(ctx, &connect.destination, connect.gateway_id, connect.verdict,
+		              counted(&connect, outcome));
 	if (outcome == REFUSE)
 		return refused();
 	if (outcome == REDIRECT) {

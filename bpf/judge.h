@@ -10,12 +10,24 @@
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
 
+#include "address.h"
 #include "maps.h"
 
+static __always_inline bool policy_known(void)
+{
+	__u32 index = 0;
+	const struct postern_meta *known = bpf_map_lookup_elem(&meta, &index);
+
+	return known && known->policy_known;
+}
+
+/* Before there is a policy, whatever is not on this machine may be the cluster's. */
 static __always_inline bool in_cluster(const struct postern_address *address)
 {
 	struct postern_cidr_key key = {.prefix_length = 8 * sizeof(*address), .address = *address};
 
+	if (!policy_known() && !address_is_loopback(address))
+		return true;
 	return bpf_map_lookup_elem(&cluster_cidrs, &key) != NULL;
 }
 
@@ -48,7 +60,8 @@ static __noinline __u32 postern_judge(const struct postern_destination_key *key,
 		*settings_id = destination->settings_id;
 		return destination->verdict;
 	}
-	if (in_cluster(&key->address) && (strict_mode() || port_is_guarded(bpf_ntohs(key->port))))
+	/* What costs most is asked last: few ports are guarded. */
+	if ((port_is_guarded(bpf_ntohs(key->port)) || strict_mode() || !policy_known()) && in_cluster(&key->address))
 		return POSTERN_VERDICT_HOLD;
 	return POSTERN_VERDICT_NONE;
 }

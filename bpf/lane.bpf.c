@@ -12,6 +12,8 @@
  * when nothing at all is in flight; else bytes would overtake each other. A is in lane_agent only after accept(); until
  * then a redirect finds no target and the message goes by TCP.
  *
+ * A stream of large messages leaves the lane for good, when the agent asks for it: see abi.h.
+ *
  * B is never in a sockmap. Never apply, cork, push or pop here.
  */
 #include <stdbool.h>
@@ -92,17 +94,42 @@ static __always_inline __u32 bytes_in_flight(const struct tcp_sock *tcp, const s
 	return (__u32)slot->redirected_bytes + (tcp->write_seq - storage->lane_start) - (__u32)agent_read;
 }
 
+/*
+ * Too large for the lane, or pages that sendfile() lent, of which a program sees no data: TCP sends these without a
+ * copy. On 6.1 they come one by one, each as small as a message.
+ */
+static __always_inline bool is_bulk(const struct sk_msg_md *msg)
+{
+	return msg->size > POSTERN_LANE_MAX_MESSAGE || msg->data == msg->data_end;
+}
+
 static __always_inline bool may_redirect(const struct sk_msg_md *msg, const struct tcp_sock *tcp,
                                          const struct postern_gateway_socket *storage,
                                          const struct postern_lane_slot *slot)
 {
 	__u32 in_flight = bytes_in_flight(tcp, storage, slot), size = msg->size;
 
-	if (size > POSTERN_LANE_MAX_MESSAGE)
+	if (is_bulk(msg))
 		return false;
 	if (storage->flags & POSTERN_G_REDIRECTS)
 		return in_flight <= POSTERN_LANE_WINDOW - size;
 	return in_flight == 0;
+}
+
+/* The stream's place after this message. */
+static __always_inline __u32 place_after(const struct tcp_sock *tcp, const struct postern_gateway_socket *storage,
+                                         const struct postern_lane_slot *slot)
+{
+	return (__u32)slot->redirected_bytes + (tcp->write_seq - storage->lane_start);
+}
+
+/* Every run of this program for one G holds G's lock: what an earlier run wrote is there before this is seen. */
+static __always_inline bool leaves(struct postern_lane_slot *slot)
+{
+	if (!*(const volatile __u32 *)&slot->leave)
+		return false;
+	*(volatile __u32 *)&slot->left = 1;
+	return true;
 }
 
 SEC("sk_msg")
@@ -130,15 +157,18 @@ int lane_redirect(struct sk_msg_md *msg)
 		return SK_PASS;
 	}
 	cookie = storage->cookie;
-	if (may_redirect(msg, tcp, storage, slot) &&
+	if (!leaves(slot) && may_redirect(msg, tcp, storage, slot) &&
 	    bpf_msg_redirect_hash(msg, &lane_agent, &cookie, BPF_F_INGRESS) == SK_PASS) {
 		storage->flags |= POSTERN_G_REDIRECTS;
 		slot->redirected_bytes += msg->size;
+		slot->redirected_until = place_after(tcp, storage, slot);
 		slot->redirected++;
 		count(POSTERN_COUNT_LANE_REDIRECTED);
 	} else {
 		storage->flags &= ~POSTERN_G_REDIRECTS;
 		slot->passed++;
+		if (is_bulk(msg))
+			slot->bulk_bytes += msg->size;
 		count(POSTERN_COUNT_LANE_PASSED);
 	}
 	return SK_PASS;

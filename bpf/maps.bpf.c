@@ -15,6 +15,11 @@ struct gateway_id_storage_shape gateway_id_storage SEC(".maps");
 struct listener_map_shape listener_map SEC(".maps");
 struct listener_mark_shape listener_mark SEC(".maps");
 struct gateway_socket_shape gateway_socket SEC(".maps");
+struct passed_socket_shape passed_socket SEC(".maps");
+struct judged_socket_shape judged_socket SEC(".maps");
+struct policy_generation_shape policy_generation SEC(".maps");
+struct just_dialed_shape just_dialed SEC(".maps");
+struct dialed_elsewhere_shape dialed_elsewhere SEC(".maps");
 struct backend_socket_shape backend_socket SEC(".maps");
 struct witness_socket_shape witness_socket SEC(".maps");
 struct worker_rings_shape worker_rings SEC(".maps");
@@ -25,5 +30,9 @@ struct lane_sockets_shape lane_agent SEC(".maps");
 struct counters_shape counters SEC(".maps");
 struct helper_errors_shape helper_errors SEC(".maps");
 struct would_map_shape would_map SEC(".maps");
+struct trace_ring_shape trace_ring SEC(".maps");
+
+volatile struct postern_trace_filter trace_filter = {};
+__u64 trace_lost = 0;
 
 char _license[] SEC("license") = "GPL";

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * maps.h: every map of the programs, declared. Each is defined once, in maps.bpf.c, and joined by the static linker
- * (bpftool gen object), which refuses two different shapes of one name. All but .rodata are pinned and outlive the
- * agent; who writes what:
+ * (bpftool gen object), which refuses two different shapes of one name. All but .rodata, .bss and trace_ring are pinned
+ * and outlive the agent; who writes what:
  *
  *   meta, destination_map, covered_addresses, cluster_cidrs, guarded_ports,
- *   runtime_config, gateway_map, gateway_id_storage, listener_map,
- *   lane_slot_map, lane_agent, worker_rings                    the agent; the programs read
+ *   runtime_config, policy_generation, gateway_map,
+ *   gateway_id_storage, listener_map, lane_slot_map,
+ *   lane_agent, worker_rings                                   the agent; the programs read
  *   listener_mark, backend_socket                              the agent, through the socket's descriptor
- *   gateway_socket, witness_socket, lane_gateway               the programs
+ *   gateway_socket, passed_socket, judged_socket,
+ *   just_dialed, dialed_elsewhere, witness_socket,
+ *   lane_gateway                                               the programs
  *   lane_slots                                                 both, each its own fields
- *   counters, helper_errors, would_map                         the programs; the agent reads
+ *   counters, helper_errors, would_map, trace_ring, trace_lost the programs; the agent reads
+ *   trace_filter                                               the agent; the programs read
  */
 #ifndef POSTERN_BPF_MAPS_H
 #define POSTERN_BPF_MAPS_H
@@ -103,6 +107,42 @@ struct gateway_socket_shape {
 	__type(value, struct postern_gateway_socket);
 };
 
+struct passed_socket_shape { /* for ever: see abi.h */
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct postern_passed_socket);
+};
+
+struct judged_socket_shape {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct postern_judged_socket);
+};
+
+struct policy_generation_shape {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+};
+
+struct just_dialed_shape {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct postern_just_dialed);
+};
+
+struct dialed_elsewhere_shape {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+};
+
 struct backend_socket_shape {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -124,7 +164,7 @@ struct worker_ring_shape {
 
 struct worker_rings_shape {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, POSTERN_MAX_WORKERS);
+	__uint(max_entries, POSTERN_MAX_RINGS);
 	__type(key, __u32);
 	__array(values, struct worker_ring_shape);
 };
@@ -173,6 +213,11 @@ struct would_map_shape {
 	__type(value, __u64);
 };
 
+struct trace_ring_shape {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, POSTERN_TRACE_RING_BYTES);
+};
+
 extern struct meta_shape meta SEC(".maps");
 extern struct destination_map_shape destination_map SEC(".maps");
 extern struct covered_addresses_shape covered_addresses SEC(".maps");
@@ -184,6 +229,11 @@ extern struct gateway_id_storage_shape gateway_id_storage SEC(".maps");
 extern struct listener_map_shape listener_map SEC(".maps");
 extern struct listener_mark_shape listener_mark SEC(".maps");
 extern struct gateway_socket_shape gateway_socket SEC(".maps");
+extern struct passed_socket_shape passed_socket SEC(".maps");
+extern struct judged_socket_shape judged_socket SEC(".maps");
+extern struct policy_generation_shape policy_generation SEC(".maps");
+extern struct just_dialed_shape just_dialed SEC(".maps");
+extern struct dialed_elsewhere_shape dialed_elsewhere SEC(".maps");
 extern struct backend_socket_shape backend_socket SEC(".maps");
 extern struct witness_socket_shape witness_socket SEC(".maps");
 extern struct worker_rings_shape worker_rings SEC(".maps");
@@ -194,5 +244,10 @@ extern struct lane_sockets_shape lane_agent SEC(".maps");
 extern struct counters_shape counters SEC(".maps");
 extern struct helper_errors_shape helper_errors SEC(".maps");
 extern struct would_map_shape would_map SEC(".maps");
+extern struct trace_ring_shape trace_ring SEC(".maps");
+
+/* In .bss: to look at a filter that is off costs a load. */
+extern volatile struct postern_trace_filter trace_filter;
+extern __u64 trace_lost; /* records that found no room in trace_ring */
 
 #endif

@@ -37,47 +37,67 @@ enum packet_kind {
 struct packet {
 	struct postern_destination_key destination;
 	bool opens; /* SYN without ACK */
+	bool ends;  /* FIN */
 	__u32 sequence;
 	__u32 payload_offset;
 	__u32 payload_length;
 };
 
+/* The headers that TCP makes lie in the packet's linear part: no helper is called for them. NULL: elsewhere. */
+static __always_inline const void *linear(const struct __sk_buff *skb, __u32 offset, __u32 size)
+{
+	const void *start = (const void *)(long)skb->data + offset;
+
+	return start + size <= (const void *)(long)skb->data_end ? start : NULL;
+}
+
 static __always_inline enum packet_kind parse_tcp(struct __sk_buff *skb, __u32 offset, enum postern_helper_site site,
                                                   struct packet *packet)
 {
-	struct tcphdr tcp;
-	long error = bpf_skb_load_bytes(skb, offset, &tcp, sizeof(tcp));
+	const struct tcphdr *tcp = linear(skb, offset, sizeof(*tcp));
+	struct tcphdr copy;
 
-	if (error) {
-		helper_failed(site, error);
-		return PACKET_UNPARSED;
+	if (!tcp) {
+		long error = bpf_skb_load_bytes(skb, offset, &copy, sizeof(copy));
+
+		if (error) {
+			helper_failed(site, error);
+			return PACKET_UNPARSED;
+		}
+		tcp = &copy;
 	}
-	packet->payload_offset = offset + tcp.doff * 4;
-	if (tcp.doff * 4 < sizeof(tcp) || packet->payload_offset > skb->len)
+	packet->payload_offset = offset + tcp->doff * 4;
+	if (tcp->doff * 4 < sizeof(*tcp) || packet->payload_offset > skb->len)
 		return PACKET_UNPARSED;
 	packet->payload_length = skb->len - packet->payload_offset;
-	packet->destination.port = tcp.dest;
-	packet->opens = tcp.syn && !tcp.ack;
-	packet->sequence = bpf_ntohl(tcp.seq);
+	packet->destination.port = tcp->dest;
+	packet->opens = tcp->syn && !tcp->ack;
+	packet->ends = tcp->fin;
+	packet->sequence = bpf_ntohl(tcp->seq);
 	return PACKET_TCP;
 }
 
 static __always_inline enum packet_kind parse_v4(struct __sk_buff *skb, enum postern_helper_site site,
                                                  struct packet *packet)
 {
-	struct iphdr ip;
-	long error = bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip));
+	const struct iphdr *ip = linear(skb, 0, sizeof(*ip));
+	struct iphdr copy;
 
-	if (error) {
-		helper_failed(site, error);
-		return PACKET_OTHER; /* less than an IPv4 header is no packet to anywhere */
+	if (!ip) {
+		long error = bpf_skb_load_bytes(skb, 0, &copy, sizeof(copy));
+
+		if (error) {
+			helper_failed(site, error);
+			return PACKET_OTHER; /* less than an IPv4 header is no packet to anywhere */
+		}
+		ip = &copy;
 	}
-	address_from_v4(&packet->destination.address, ip.daddr);
-	if (ip.protocol != IPPROTO_TCP)
+	if (ip->protocol != IPPROTO_TCP)
 		return PACKET_OTHER;
-	if (ip.frag_off & IP_FRAGMENT_BITS)
+	address_from_v4(&packet->destination.address, ip->daddr);
+	if (ip->frag_off & IP_FRAGMENT_BITS)
 		return PACKET_UNPARSED;
-	return parse_tcp(skb, ip.ihl * 4, site, packet);
+	return parse_tcp(skb, ip->ihl * 4, site, packet);
 }
 
 static __always_inline bool is_extension(__u8 next)
@@ -116,17 +136,53 @@ static __always_inline enum packet_kind parse_extensions(struct __sk_buff *skb, 
 static __always_inline enum packet_kind parse_v6(struct __sk_buff *skb, enum postern_helper_site site,
                                                  struct packet *packet)
 {
-	struct ipv6hdr ip;
-	long error = bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip));
+	const struct ipv6hdr *ip = linear(skb, 0, sizeof(*ip));
+	struct ipv6hdr copy;
 
-	if (error) {
-		helper_failed(site, error);
-		return PACKET_OTHER;
+	if (!ip) {
+		long error = bpf_skb_load_bytes(skb, 0, &copy, sizeof(copy));
+
+		if (error) {
+			helper_failed(site, error);
+			return PACKET_OTHER;
+		}
+		ip = &copy;
 	}
-	__builtin_memcpy(&packet->destination.address, &ip.daddr, sizeof(packet->destination.address));
-	if (ip.nexthdr == IPPROTO_TCP)
-		return parse_tcp(skb, sizeof(ip), site, packet);
-	return parse_extensions(skb, ip.nexthdr, site);
+	address_from_words(&packet->destination.address, ip->daddr.in6_u.u6_addr32[0], ip->daddr.in6_u.u6_addr32[1],
+	                   ip->daddr.in6_u.u6_addr32[2], ip->daddr.in6_u.u6_addr32[3]);
+	if (ip->nexthdr == IPPROTO_TCP)
+		return parse_tcp(skb, sizeof(*ip), site, packet);
+	return parse_extensions(skb, ip->nexthdr, site);
+}
+
+/* Plain headers, and this destination. False where it takes more than a look to know. */
+static __always_inline bool goes_to(const struct __sk_buff *skb, const struct postern_destination_key *key)
+{
+	__u32 first = address_word(&key->address, 0), second = address_word(&key->address, 1),
+	      third = address_word(&key->address, 2), fourth = address_word(&key->address, 3);
+
+	if (skb->protocol == bpf_htons(0x0800)) {
+		const struct {
+			struct iphdr ip;
+			__be16 source, destination;
+		} *headers = linear(skb, 0, sizeof(*headers));
+
+		return headers && headers->ip.ihl == 5 && headers->ip.protocol == IPPROTO_TCP &&
+		       !(headers->ip.frag_off & IP_FRAGMENT_BITS) && headers->destination == key->port &&
+		       headers->ip.daddr == fourth && words_are_mapped(first, second, third);
+	}
+	if (skb->protocol == bpf_htons(0x86dd)) {
+		const struct {
+			struct ipv6hdr ip;
+			__be16 source, destination;
+		} *headers = linear(skb, 0, sizeof(*headers));
+
+		return headers && headers->ip.nexthdr == IPPROTO_TCP && headers->destination == key->port &&
+		       headers->ip.daddr.in6_u.u6_addr32[0] == first &&
+		       headers->ip.daddr.in6_u.u6_addr32[1] == second &&
+		       headers->ip.daddr.in6_u.u6_addr32[2] == third && headers->ip.daddr.in6_u.u6_addr32[3] == fourth;
+	}
+	return false;
 }
 
 static __always_inline enum packet_kind parse_packet(struct __sk_buff *skb, enum postern_helper_site site,

@@ -20,6 +20,7 @@
 #include "judge.h"
 #include "maps.h"
 #include "packet.h"
+#include "trace.h"
 
 #define PASS 1
 #define DROP 0
@@ -158,6 +159,8 @@ int witness(struct __sk_buff *skb)
 {
 	const struct postern_backend_socket *backend;
 	struct bpf_sock *sk = skb->sk;
+	bool plain;
+	int result;
 
 	if (!sk)
 		return PASS;
@@ -167,7 +170,13 @@ int witness(struct __sk_buff *skb)
 	backend = bpf_sk_storage_get(&backend_socket, sk, NULL, 0);
 	if (!backend) /* not a B */
 		return PASS;
-	if (backend->phase == POSTERN_B_PLAIN)
-		return judge_plain(skb, &backend->destination);
-	return judge_tls(skb, sk, backend->phase == POSTERN_B_ARMED);
+	plain = backend->phase == POSTERN_B_PLAIN;
+	if (plain)
+		result = judge_plain(skb, &backend->destination);
+	else
+		result = judge_tls(skb, sk, backend->phase == POSTERN_B_ARMED);
+	if (result == DROP && trace_is_on())
+		trace_witness(skb, &backend->destination, backend->gateway_id,
+		              plain ? POSTERN_COUNT_WITNESS_PLAIN_DROPPED : POSTERN_COUNT_WIRE_NOT_TLS);
+	return result;
 }

@@ -67,13 +67,13 @@ static void log_failure(const struct failure *failure, unsigned long withheld)
 	char detail[sizeof(failure->detail) * 2];
 
 	if (withheld)
-		log_info("connections failed without a line", "reason=%s count=%lu", reason_name(failure->reason),
-		         withheld);
-	log_info("connection failed",
-	         "reason=%s class=%s gateway=%s gateway_port=%u destination=%s policy=%s detail=%s",
-	         reason_name(failure->reason), reason_class_name(reason_class(failure->reason)), failure->gateway,
-	         failure->gateway_port, destination_format(&failure->destination, destination), failure->policy,
-	         log_quote(failure->detail, detail, sizeof(detail)));
+		log_info_unlimited("connections failed without a line", "reason=%s count=%lu",
+		                   reason_name(failure->reason), withheld);
+	log_info_unlimited(
+	        "connection failed", "reason=%s class=%s gateway=%s gateway_port=%u destination=%s policy=%s detail=%s",
+	        reason_name(failure->reason), reason_class_name(reason_class(failure->reason)), failure->gateway,
+	        failure->gateway_port, destination_format(&failure->destination, destination), failure->policy,
+	        log_quote(failure->detail, detail, sizeof(detail)));
 }
 
 void failures_add(struct failures *failures, const struct failure *failure)

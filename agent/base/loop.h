@@ -4,13 +4,15 @@
  * loop_wake(), which any thread may call.
  *
  * Level-triggered. A source that is removed during a round is never called again in that round, even if its event was
- * already fetched; its memory may be freed in loop_defer_free() only, which frees at the end of the round.
+ * already fetched; its memory may be freed in loop_defer_free() and loop_defer() only, which free at the end of the
+ * round.
  */
 #ifndef POSTERN_BASE_LOOP_H
 #define POSTERN_BASE_LOOP_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct loop;
 
@@ -33,13 +35,20 @@ void loop_free(struct loop *loop);
 /* 0 or negative errno. Asking for the same events again costs nothing. */
 int loop_add(struct loop *loop, struct loop_source *source, int fd, uint32_t events);
 int loop_set_events(struct loop *loop, struct loop_source *source, uint32_t events);
+/* What `from` watched is `to`'s now, whose on_event is set. On failure nothing has changed. */
+int loop_pass_on(struct loop *loop, struct loop_source *from, struct loop_source *to, uint32_t events);
 void loop_remove(struct loop *loop, struct loop_source *source); /* does not close the descriptor; idempotent */
 
-/* Arm (or re-arm) to fire once, delay_ns from now; cancel is idempotent. -ENOMEM possible. */
+/*
+ * Arm (or re-arm) to fire once, delay_ns from now; cancel is idempotent. -ENOMEM possible. Neither is a system call. A
+ * timer that is due soon is waited for by epoll_pwait2(), to the microsecond; one that is due late by a timerfd that is
+ * set once, so that timers of seconds cost nothing at each wait.
+ */
 int loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t delay_ns);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
 
-/* free(pointer) at the end of the current round (at once when no round runs). */
+/* release(object), or free(pointer), at the end of the current round (at once when no round runs). */
+void loop_defer(struct loop *loop, void (*release)(void *object), void *object);
 void loop_defer_free(struct loop *loop, void *pointer);
 
 /* Called once at the end of each round, after all events: for work that is done when the relay has had its turn. */
@@ -54,6 +63,12 @@ int loop_run(struct loop *loop);
 int loop_step(struct loop *loop, int timeout_ms);
 void loop_stop(struct loop *loop);
 
+/* For the watchdog, any thread: how many rounds have begun; the thread that loop_run() runs in, 0 before. */
+uint64_t loop_rounds(const struct loop *loop);
+pid_t loop_thread(const struct loop *loop);
+
 uint64_t monotonic_ns(void);
+/* The same, read once a round at most: for stamps on what is done at every event. */
+uint64_t loop_now_ns(struct loop *loop);
 
 #endif

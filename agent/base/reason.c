@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "base/reason.h"
 
+#include <errno.h>
 #include <stddef.h>
 
 #include "base/cleanup.h"
@@ -35,6 +36,7 @@ static const char *const counters[POSTERN_COUNTERS] = {
         [POSTERN_COUNT_GUARD_SYN_DROPPED] = "guard_syn_dropped",
         [POSTERN_COUNT_GUARD_PAYLOAD_DROPPED] = "guard_payload_dropped",
         [POSTERN_COUNT_GUARD_UNPARSED_DROPPED] = "guard_unparsed_dropped",
+        [POSTERN_COUNT_GUARD_PEER_LATE] = "guard_peer_late",
         [POSTERN_COUNT_WIRE_NOT_TLS] = "wire_not_tls",
         [POSTERN_COUNT_WITNESS_PLAIN_DROPPED] = "witness_plain_dropped",
         [POSTERN_COUNT_WOULD_TLS] = "would_tls",
@@ -98,6 +100,22 @@ const char *reason_class_name(enum reason_class class)
 	};
 
 	return (unsigned int)class < ARRAY_SIZE(names) ? names[class] : "unknown";
+}
+
+enum postern_reason reason_of_errno(int error, enum postern_reason otherwise)
+{
+	switch (error) {
+	case EMFILE:
+	case ENFILE:
+		return REASON_NO_DESCRIPTORS;
+	case ENOMEM:
+	case ENOBUFS:
+	case ENOSPC: /* epoll: fs.epoll.max_user_watches */
+	case E2BIG:  /* a BPF map that is full */
+		return REASON_NO_MEMORY;
+	default:
+		return otherwise;
+	}
 }
 
 const char *counter_name(unsigned int counter)

@@ -16,9 +16,14 @@
 	X(AMBIGUOUS_ENDPOINT, "ambiguous_endpoint", POLICY,                                                            \
 	  "several policies claim this endpoint: dial the ClusterIP, or give each Service its own targetPort")         \
 	X(NO_VALID_CA, "no_valid_ca", POLICY, "no usable CA certificate: see the policy's ResolvedRefs condition")     \
-	X(TARGET_NOT_FOUND, "target_not_found", POLICY, "the policy's sectionName names no port of the Service")       \
+	X(REFERENCE_UNRESOLVED, "reference_unresolved", POLICY,                                                        \
+	  "an option names a ConfigMap or Secret that cannot be used: see the policy's ResolvedRefs condition")        \
+	X(CLIENT_CERTIFICATE_UNUSABLE, "client_certificate_unusable", POLICY,                                          \
+	  "the Gateway's clientCertificateRef cannot be used: see its ResolvedRefs condition")                         \
+	X(TARGET_NOT_FOUND, "target_not_found", POLICY, "the policy's target, a Service or its port, does not exist")  \
 	X(EXTERNAL_NAME, "external_name", POLICY, "a Service of type ExternalName cannot be covered")                  \
-	X(POLICY_CHANGED, "policy_changed", POLICY, "the policy changed during the connect; the next try is right")    \
+	X(POLICY_CHANGED, "policy_changed", POLICY,                                                                    \
+	  "the policy or the client certificate changed: the next connection goes by the new one")                     \
 	X(HOLD_TIMEOUT, "hold_timeout", LOCAL, "the source did not answer in time: see its errors in the status")      \
 	/* dial */                                                                                                     \
 	X(BACKEND_REFUSED, "backend_refused", PEER, "nothing listens on the backend's port")                           \
@@ -43,6 +48,8 @@
 	X(CERTIFICATE_INVALID, "certificate_invalid", PEER, "the chain breaks a rule of RFC 5280: see the detail")     \
 	X(IDENTITY_MISMATCH, "identity_mismatch", PEER,                                                                \
 	  "no subject alternative name of the certificate matches the policy's hostname or subjectAltNames")           \
+	X(CRL_UNUSABLE, "crl_unusable", PEER, "no valid CRL of the certificate's issuer: renew the policy's crl")      \
+	X(PIN_MISMATCH, "pin_mismatch", PEER, "the certificate's public key is none of the policy's pin-sha256")       \
 	X(CLIENT_CERTIFICATE_REFUSED, "client_certificate_refused", PEER, "the backend wants a client certificate")    \
 	/* relay and endings */                                                                                        \
 	X(TRUNCATED, "truncated", PEER, "the backend ended without close_notify")                                      \
@@ -57,6 +64,8 @@
 	X(STALLED, "stalled", PEER, "no byte moved for the stall timeout")                                             \
 	X(IDLE_TIMEOUT, "idle_timeout", LOCAL, "no traffic for the idle timeout")                                      \
 	X(KERNEL_TLS_FAILED, "kernel_tls_failed", KERNEL, "a kernel TLS call failed: see the detail")                  \
+	X(KERNEL_TLS_MISMATCH, "kernel_tls_mismatch", KERNEL,                                                          \
+	  "the kernel does not say of B what the agent believes: set ktls: off on this node, and report it")           \
 	X(RELAY_ERROR, "relay_error", KERNEL, "a socket call failed: see the detail")                                  \
 	/* the hold */                                                                                                 \
 	X(NO_CONNECT_RECORD, "no_connect_record", LOCAL, "a SYN that no enrolled gateway announced")                   \
@@ -64,17 +73,22 @@
 	X(NEVER_ACCEPTED, "never_accepted", LOCAL, "the gateway vanished between release and accept")                  \
 	X(RELEASE_FAILED, "release_failed", KERNEL, "the SYN could not be sent again: see the detail")                 \
 	X(ESCAPED, "escaped", LOCAL, "a covered socket that was not ours, destroyed")                                  \
+	X(HANDOVER_FAILED, "handover_failed", LOCAL, "the agent that was to go on with it failed: see its log")        \
+	X(DRAIN_TIMEOUT, "drain_timeout", LOCAL, "an agent that was replaced kept it for drainTimeout, and no longer") \
 	X(GATEWAY_REMOVED, "gateway_removed", LOCAL, "the gateway is no longer enrolled")                              \
 	/* limits */                                                                                                   \
-	X(TOO_MANY_CONNECTIONS, "too_many_connections", LOCAL, "raise the limit, or add gateways")                     \
-	X(TOO_MANY_HANDSHAKES, "too_many_handshakes", LOCAL, "handshakes in flight are at their limit")                \
+	X(TOO_MANY_CONNECTIONS, "too_many_connections", LOCAL,                                                         \
+	  "raise maxConnections or maxConnectionsPerGateway, or add gateways: the detail says which")                  \
+	X(TOO_MANY_HANDSHAKES, "too_many_handshakes", LOCAL, "handshakes in flight are at their limit: maxHandshakes") \
 	X(NO_DESCRIPTORS, "no_descriptors", LOCAL, "raise RLIMIT_NOFILE")                                              \
-	X(NO_MEMORY, "no_memory", LOCAL, "raise the memory limit")                                                     \
+	X(NO_MEMORY, "no_memory", LOCAL, "the kernel or the process was out of memory: raise the memory limit")        \
+	X(MEMORY_BUDGET, "memory_budget", LOCAL,                                                                       \
+	  "the memory budget is used up: raise the agent's memory limit or memoryBudget, or add nodes")                \
 	X(INTERNAL, "internal", LOCAL, "a bug: please report it with the detail")                                      \
 	/* why a direction is not in kernel TLS; the connection lives */                                               \
 	X(KTLS_UNAVAILABLE, "ktls_unavailable", KERNEL, "the kernel has no TLS (CONFIG_TLS): TLS runs in user space")  \
 	X(KTLS_UNPROVED, "ktls_unproved", KERNEL, "the start-up proof refused this version and cipher")                \
-	X(KTLS_OFF, "ktls_off", POLICY, "kernel TLS is switched off by the configuration")                             \
+	X(KTLS_OFF, "ktls_off", POLICY, "kernel TLS is switched off by the setting or the policy's option ktls")       \
 	X(KTLS_CIPHER, "ktls_cipher", KERNEL, "the kernel has no such cipher")                                         \
 	X(TICKETS_PENDING, "tickets_pending", LOCAL, "waiting for session tickets; kernel receive comes next")
 
@@ -97,6 +111,12 @@ const char *reason_name(enum postern_reason reason);
 const char *reason_remedy(enum postern_reason reason);
 enum reason_class reason_class(enum postern_reason reason);
 const char *reason_class_name(enum reason_class class);
+
+/*
+ * The reason of a system call that failed with this positive errno: NO_DESCRIPTORS or NO_MEMORY if something ran out,
+ * else the caller's own.
+ */
+enum postern_reason reason_of_errno(int error, enum postern_reason otherwise);
 
 /* Names of the kernel's counters and helper sites (abi.h). NULL if out of range. */
 const char *counter_name(unsigned int counter);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -32,4 +33,27 @@ int service_manager_notify(const char *state)
 	           (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) == -1)
 		return -errno;
 	return 1;
+}
+
+/* A decimal number without anything else; 0 if it is none. */
+static uint64_t number_of(const char *text)
+{
+	char *end;
+	unsigned long long number;
+
+	if (!text || text[0] < '0' || text[0] > '9')
+		return 0;
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	return errno || *end ? 0 : number;
+}
+
+uint64_t service_manager_watchdog_ns(void)
+{
+	const char *process = getenv("WATCHDOG_PID");
+	uint64_t microseconds = number_of(getenv("WATCHDOG_USEC"));
+
+	if (process && number_of(process) != (uint64_t)getpid())
+		return 0;
+	return microseconds > UINT64_MAX / 1000 ? 0 : microseconds * 1000;
 }

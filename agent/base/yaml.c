@@ -2,7 +2,6 @@
 #include "base/yaml.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,6 +9,26 @@
 #include <yaml.h>
 
 #include "base/cleanup.h"
+#include "base/printable.h"
+#include "base/wiping.h"
+#include "base/yaml_plain.h"
+
+/*
+ * libyaml frees its copies of the text by these two names, and the dynamic linker finds ours first. What they held may
+ * be a private key.
+ */
+void yaml_free(void *memory);
+void *yaml_realloc(void *memory, size_t size);
+
+void yaml_free(void *memory)
+{
+	wiping_free(memory);
+}
+
+void *yaml_realloc(void *memory, size_t size)
+{
+	return wiping_realloc(memory, size);
+}
 
 /* A container that is being filled. The documents' own array is frame 0, without a parent. */
 struct frame {
@@ -70,75 +89,87 @@ static bool next_is_key(const struct reader *reader)
 	return json_is_object(frame->container) && !frame->key;
 }
 
+static bool is_plain(const yaml_event_t *event)
+{
+	return !event->data.scalar.tag && event->data.scalar.plain_implicit;
+}
+
+/* What a plain key stands for, as a text; a fraction stays as it is written. Refused: NULL, with *result set. */
+static const char *key_text(struct reader *reader, const yaml_event_t *event, char number[static PRINTABLE_MAX],
+                            int *result)
+{
+	const char *text = (const char *)event->data.scalar.value;
+	size_t line = event->start_mark.line;
+	struct yaml_plain plain = {.kind = YAML_PLAIN_TEXT};
+
+	*result = is_plain(event) ? yaml_plain_resolve(text, &plain) : 0;
+	if (*result < 0)
+		return NULL;
+	switch (plain.kind) {
+	case YAML_PLAIN_TRUE:
+		return "true";
+	case YAML_PLAIN_FALSE:
+		return "false";
+	case YAML_PLAIN_INTEGER:
+		(void)snprintf(number, PRINTABLE_MAX, "%lld", plain.integer);
+		return number;
+	case YAML_PLAIN_NULL:
+		*result = refuse(reader, -EINVAL, line, "null is not accepted as a key");
+		return NULL;
+	case YAML_PLAIN_MERGE:
+		*result = refuse(reader, -EINVAL, line, "merge keys are not accepted");
+		return NULL;
+	default:
+		return text;
+	}
+}
+
 static int take_key(struct reader *reader, const yaml_event_t *event)
 {
 	struct frame *frame = &reader->frames[reader->depth - 1];
-	const char *text = (const char *)event->data.scalar.value;
-	size_t line = event->start_mark.line;
+	char number[PRINTABLE_MAX], key[PRINTABLE_MAX];
+	int result;
+	const char *text = key_text(reader, event, number, &result);
 
+	if (!text)
+		return result;
 	if (json_object_get(frame->container, text))
-		return refuse(reader, -EINVAL, line, "duplicate key \"%.64s\"", text);
+		return refuse(reader, -EINVAL, event->start_mark.line, "duplicate key \"%s\"", printable(text, key));
 	frame->key = strdup(text);
 	return frame->key ? 0 : -ENOMEM;
 }
 
-static const char *skip_digits(const char *text)
+/* NULL: no memory; place() says so. */
+static json_t *value_of(const struct yaml_plain *plain, const char *text, size_t size)
 {
-	return text + strspn(text, "0123456789");
-}
-
-/* JSON's grammar of numbers: -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)? */
-static bool is_number(const char *text, bool *whole)
-{
-	const char *next;
-
-	text += *text == '-';
-	next = skip_digits(text);
-	if (next == text || (*text == '0' && next - text > 1))
-		return false;
-	*whole = !*next;
-	if (*next == '.') {
-		text = next + 1;
-		next = skip_digits(text);
-		if (next == text)
-			return false;
-	}
-	if (*next == 'e' || *next == 'E') {
-		text = next + 1;
-		text += *text == '-' || *text == '+';
-		next = skip_digits(text);
-		if (next == text)
-			return false;
-	}
-	return !*next;
-}
-
-/* NULL: no memory. A number that no double can hold stays text. */
-static json_t *resolve_number(const char *text, size_t size, bool whole)
-{
-	long long integer;
-	double real;
-
-	errno = 0;
-	integer = whole ? strtoll(text, NULL, 10) : 0;
-	if (whole && errno != ERANGE)
-		return json_integer(integer);
-	real = strtod(text, NULL);
-	return isfinite(real) ? json_real(real) : json_stringn(text, size);
-}
-
-/* Plain scalars by YAML 1.2's JSON schema; what it does not know is a string. */
-static json_t *resolve_plain(const char *text, size_t size)
-{
-	bool whole;
-
-	if (!size || !strcmp(text, "~") || !strcmp(text, "null"))
+	switch (plain->kind) {
+	case YAML_PLAIN_NULL:
 		return json_null();
-	if (!strcmp(text, "true"))
+	case YAML_PLAIN_TRUE:
 		return json_true();
-	if (!strcmp(text, "false"))
+	case YAML_PLAIN_FALSE:
 		return json_false();
-	return is_number(text, &whole) ? resolve_number(text, size, whole) : json_stringn(text, size);
+	case YAML_PLAIN_INTEGER:
+		return json_integer(plain->integer);
+	case YAML_PLAIN_REAL:
+		return json_real(plain->real);
+	default:
+		return json_stringn(text, size);
+	}
+}
+
+static int take_plain(struct reader *reader, const yaml_event_t *event)
+{
+	const char *text = (const char *)event->data.scalar.value;
+	size_t line = event->start_mark.line;
+	struct yaml_plain plain;
+	char number[PRINTABLE_MAX];
+
+	if (yaml_plain_resolve(text, &plain) < 0)
+		return -ENOMEM;
+	if (plain.kind == YAML_PLAIN_NOT_FINITE)
+		return refuse(reader, -EINVAL, line, "%s is no number of JSON's", printable(text, number));
+	return place(reader, value_of(&plain, text, event->data.scalar.length), line);
 }
 
 static int take_scalar(struct reader *reader, const yaml_event_t *event)
@@ -147,17 +178,18 @@ static int take_scalar(struct reader *reader, const yaml_event_t *event)
 	size_t size = event->data.scalar.length;
 	const char *tag = (const char *)event->data.scalar.tag;
 	size_t line = event->start_mark.line;
+	char tag_shown[PRINTABLE_MAX];
 
 	if (event->data.scalar.anchor)
 		return refuse(reader, -EINVAL, line, "anchors and aliases are not accepted");
 	if (tag && strcmp(tag, YAML_STR_TAG) && strcmp(tag, "!")) /* "!" says: not resolved, so a string */
-		return refuse(reader, -EINVAL, line, "tag \"%.64s\" is not accepted", tag);
+		return refuse(reader, -EINVAL, line, "tag \"%s\" is not accepted", printable(tag, tag_shown));
 	if (memchr(text, '\0', size))
 		return refuse(reader, -EINVAL, line, "a NUL character is not accepted");
 	if (next_is_key(reader))
 		return take_key(reader, event);
-	if (!tag && event->data.scalar.plain_implicit)
-		return place(reader, resolve_plain(text, size), line);
+	if (is_plain(event))
+		return take_plain(reader, event);
 	return place(reader, json_stringn(text, size), line);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * yaml.h: YAML (libyaml) to JSON values (jansson), as Kubernetes reads manifests: YAML 1.2's JSON schema for plain
- * scalars plus true/false/null, everything quoted is a string. Anchors and aliases are refused (a "billion laughs" is
- * hostile), duplicate keys are an error, depth and size are bounded. JSON text is YAML, so it goes through the same
- * door. Pure.
+ * yaml.h: YAML (libyaml) to JSON values (jansson), as kubectl reads manifests: plain scalars by base/yaml_plain.h (yes,
+ * on and y are true, 010 is 8), as keys, too; everything quoted is a string. Anchors, aliases and merge keys are
+ * refused (a "billion laughs" is hostile), duplicate keys are an error, depth and size are bounded. JSON text is YAML,
+ * so it goes through the same door. Pure.
  */
 #ifndef POSTERN_BASE_YAML_H
 #define POSTERN_BASE_YAML_H

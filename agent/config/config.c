@@ -12,226 +12,10 @@
 #include "config/setting.h"
 #include "config/value.h"
 
-#define MILLISECOND 1000000ull
-#define HOUR        (3600ull * 1000 * MILLISECOND)
-
 /* The agent's ports must serve this many per worker: one port is 28k connections, and balance needs a choice. */
 #define PORTS_PER_WORKER 2
-
-static const struct setting_choice coverages[] = {
-        {"standard", COVERAGE_STANDARD},
-        {"strict", COVERAGE_STRICT},
-        {NULL, 0},
-};
-static const struct setting_choice switches[] = {
-        {"auto", SWITCH_AUTO},
-        {"off", SWITCH_OFF},
-        {NULL, 0},
-};
-static const struct setting_choice log_levels[] = {
-        {"error", LOG_LEVEL_ERROR},
-        {"warning", LOG_LEVEL_WARNING},
-        {"info", LOG_LEVEL_INFO},
-        {"debug", LOG_LEVEL_DEBUG},
-        {NULL, 0},
-};
-
-/* Each setting, once. A default is a text that goes through the same parser as the operator's. */
-const struct setting settings[] = {
-        {
-                .flag = "manifests",
-                .key = "manifests",
-                .type = SETTING_PATH,
-                .offset = offsetof(struct config, manifests),
-                .may_be_empty = true,
-                .fallback = "",
-                .placeholder = "DIR",
-                .help = "directory of Kubernetes manifests, watched",
-        },
-        {
-                .flag = "gateway",
-                .key = "gateways",
-                .type = SETTING_GATEWAYS,
-                .offset = offsetof(struct config, gateways),
-                .placeholder = "NAME,cgroup=PATH[,netns=PATH][,mode=observe]",
-                .help = "a gateway to serve; repeatable, adds to the file's",
-        },
-        {
-                .flag = "cluster-cidr",
-                .key = "clusterCIDRs",
-                .type = SETTING_CIDRS,
-                .offset = offsetof(struct config, cluster_cidrs),
-                .placeholder = "CIDR",
-                .help = "where Services and Pods have their addresses; repeatable, adds to the file's",
-        },
-        {
-                .flag = "coverage",
-                .key = "coverage",
-                .type = SETTING_CHOICE,
-                .offset = offsetof(struct config, coverage),
-                .choices = coverages,
-                .fallback = "standard",
-                .placeholder = "standard|strict",
-                .help = "strict: an unknown destination inside the cluster's CIDRs waits on every port",
-        },
-        {
-                .flag = "workers",
-                .key = "workers",
-                .type = SETTING_NUMBER,
-                .offset = offsetof(struct config, workers),
-                .maximum = POSTERN_MAX_WORKERS,
-                .fallback = "0",
-                .placeholder = "N",
-                .help = "worker threads; 0 = one per CPU",
-        },
-        {
-                .flag = "ports",
-                .key = "ports",
-                .type = SETTING_PORTS,
-                .offset = offsetof(struct config, ports),
-                .fallback = "28100-28999",
-                .placeholder = "FIRST-LAST",
-                .help = "where the agent's loopback ports may lie, in each gateway's network namespace",
-        },
-        {
-                .flag = "ktls",
-                .key = "ktls",
-                .type = SETTING_CHOICE,
-                .offset = offsetof(struct config, ktls),
-                .choices = switches,
-                .fallback = "auto",
-                .placeholder = "auto|off",
-                .help = "off: TLS records are made in user space",
-        },
-        {
-                .flag = "lane",
-                .key = "lane",
-                .type = SETTING_CHOICE,
-                .offset = offsetof(struct config, lane),
-                .choices = switches,
-                .fallback = "auto",
-                .placeholder = "auto|off",
-                .help = "off: the gateway's bytes go through loopback TCP, never the sockmap lane",
-        },
-        {
-                .flag = "splice",
-                .key = "splice",
-                .type = SETTING_CHOICE,
-                .offset = offsetof(struct config, splice),
-                .choices = switches,
-                .fallback = "auto",
-                .placeholder = "auto|off",
-                .help = "off: every byte is copied, none spliced",
-        },
-        {
-                .flag = "dial-timeout",
-                .key = "dialTimeout",
-                .type = SETTING_DURATION,
-                .offset = offsetof(struct config, dial_timeout_ns),
-                .minimum = MILLISECOND,
-                .maximum = HOUR,
-                .fallback = "30s",
-                .placeholder = "DURATION",
-                .help = "a backend's TCP answer; the gateway's own connect timeout comes first if it is shorter",
-        },
-        {
-                .flag = "handshake-timeout",
-                .key = "handshakeTimeout",
-                .type = SETTING_DURATION,
-                .offset = offsetof(struct config, handshake_timeout_ns),
-                .minimum = MILLISECOND,
-                .maximum = HOUR,
-                .fallback = "10s",
-                .placeholder = "DURATION",
-                .help = "the TLS handshake with a backend",
-        },
-        {
-                .flag = "tombstone",
-                .key = "tombstone",
-                .type = SETTING_DURATION,
-                .offset = offsetof(struct config, tombstone_ns),
-                .minimum = MILLISECOND,
-                .maximum = 24 * HOUR,
-                .fallback = "10m",
-                .placeholder = "DURATION",
-                .help = "how long a covered endpoint that vanished stays TLS",
-        },
-        {
-                .flag = "max-connections",
-                .key = "maxConnections",
-                .type = SETTING_NUMBER,
-                .offset = offsetof(struct config, max_connections),
-                .minimum = 1,
-                .maximum = 1u << 20,
-                .fallback = "65536",
-                .placeholder = "N",
-                .help = "connections at a time, of all workers together",
-        },
-        {
-                .flag = "max-handshakes",
-                .key = "maxHandshakes",
-                .type = SETTING_NUMBER,
-                .offset = offsetof(struct config, max_handshakes),
-                .minimum = 1,
-                .maximum = 1u << 20,
-                .fallback = "4096",
-                .placeholder = "N",
-                .help = "held connects (dial and handshake) at a time, of all workers together",
-        },
-        {
-                .flag = "max-destinations",
-                .key = "maxDestinations",
-                .type = SETTING_NUMBER,
-                .offset = offsetof(struct config, max_destinations),
-                .minimum = 1,
-                .maximum = 1u << 22,
-                .fallback = "131072",
-                .placeholder = "N",
-                .help = "keys of the kernel's destination map when it is made; a pinned one keeps its size",
-        },
-        {
-                .flag = "run-dir",
-                .key = "runDir",
-                .type = SETTING_PATH,
-                .offset = offsetof(struct config, run_dir),
-                .absolute = true,
-                .fallback = "/run/postern",
-                .placeholder = "DIR",
-                .help = "where the status socket posternd.sock is made",
-        },
-        {
-                .flag = "bpffs",
-                .key = "bpffs",
-                .type = SETTING_PATH,
-                .offset = offsetof(struct config, bpffs),
-                .absolute = true,
-                .fallback = "/sys/fs/bpf/postern",
-                .placeholder = "DIR",
-                .help = "where programs, links and maps are pinned",
-        },
-        {
-                .flag = "agent-cgroup",
-                .key = "agentCgroup",
-                .type = SETTING_PATH,
-                .offset = offsetof(struct config, agent_cgroup),
-                .absolute = true,
-                .may_be_empty = true,
-                .fallback = "",
-                .placeholder = "PATH",
-                .help = "the agent's own cgroup, which is never enrolled; empty = found at run time",
-        },
-        {
-                .flag = "log-level",
-                .key = "logLevel",
-                .type = SETTING_CHOICE,
-                .offset = offsetof(struct config, log_level),
-                .choices = log_levels,
-                .fallback = "info",
-                .placeholder = "error|warning|info|debug",
-                .help = "what is written to stderr",
-        },
-};
-const size_t setting_count = ARRAY_SIZE(settings);
+#define NODE_PORT_FIRST  30000 /* kube-proxy's default range; gateway_namespace.c leaves it out, too */
+#define NODE_PORT_LAST   32767
 
 static int set_defaults(struct config *config, char *error, size_t error_size)
 {
@@ -356,15 +140,34 @@ static int read_flags(struct command_line *line, struct invocation *invocation, 
 	return 0;
 }
 
+/* Those of the range that a gateway may be given: kube-proxy would lead a NodePort elsewhere. */
+static unsigned int usable_ports(const struct config_ports *ports)
+{
+	unsigned int count = 0;
+
+	for (unsigned int port = ports->first; port <= ports->last; port++)
+		count += port < NODE_PORT_FIRST || port > NODE_PORT_LAST;
+	return count;
+}
+
 /* What no single setting can know. */
 static int check_together(const struct config *config, char *error, size_t error_size)
 {
 	unsigned int workers = config_worker_count(config);
-	unsigned int ports = (unsigned int)config->ports.last - config->ports.first + 1;
+	unsigned int ports = usable_ports(&config->ports);
 
 	if (ports < workers * PORTS_PER_WORKER) {
-		(void)snprintf(error, error_size, "ports: %u-%u are %u ports: %u workers need %u, two each",
+		(void)snprintf(error, error_size,
+		               "ports: %u-%u are %u ports outside the NodePort range: %u workers need %u, two each",
 		               config->ports.first, config->ports.last, ports, workers, workers * PORTS_PER_WORKER);
+		return -EINVAL;
+	}
+	if (config->source == SOURCE_KUBERNETES && config->manifests[0]) {
+		(void)snprintf(error, error_size, "manifests: there is one source, and it is kubernetes");
+		return -EINVAL;
+	}
+	if (config->source == SOURCE_KUBERNETES && !config->node_name[0]) {
+		(void)snprintf(error, error_size, "nodeName: is required with the source kubernetes");
 		return -EINVAL;
 	}
 	if (config->agent_cgroup[0] == '\0')
@@ -418,18 +221,18 @@ int config_parse(int argc, const char *const argv[], struct config *config, char
 
 void config_free(struct config *config)
 {
-	for (size_t i = 0; i < config->gateways.count; i++) {
-		free(config->gateways.at[i].name);
-		free(config->gateways.at[i].cgroup);
-		free(config->gateways.at[i].netns);
-	}
-	free(config->gateways.at);
+	value_free_gateways(&config->gateways);
 	free(config->cluster_cidrs.at);
 	free(config->file);
 	free(config->manifests);
+	free(config->node_name);
+	free(config->kubeconfig);
+	free(config->host_proc);
+	free(config->kubelet_cgroup_root);
 	free(config->run_dir);
 	free(config->bpffs);
 	free(config->agent_cgroup);
+	free(config->system_ca);
 	*config = (struct config){0};
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * config.h: what posternd was told to do: defaults < the YAML file < the command line. One table (config.c) names each
- * setting once: its flag, its YAML key, its type, its default and its help; --help is printed from the same table.
+ * config.h: what posternd was told to do: defaults < the YAML file < the command line. One table (settings.c) names
+ * each setting once: its flag, its YAML key, its type, its default and its help; --help is printed from the same table.
  *
  * The file is /etc/postern/postern.yaml or --config FILE. A missing default file is fine, a missing named file is an
  * error. Lists (gateways, clusterCIDRs) of the file are added to by the command line, every other setting is replaced.
@@ -19,15 +19,30 @@
 
 #include "base/address.h"
 #include "base/log.h"
-#include "policy/snapshot.h" /* enum switch_setting */
+#include "policy/snapshot.h" /* enum switch_setting, struct object_name */
 #include "postern/abi.h"
 
 #define CONFIG_DEFAULT_FILE "/etc/postern/postern.yaml"
 #define CONFIG_ERROR_MAX    512 /* room for any message of config_parse() */
 
+enum config_source {
+	SOURCE_FILES,      /* a directory of manifests */
+	SOURCE_KUBERNETES, /* the Kubernetes API */
+};
+
 enum config_coverage {
 	COVERAGE_STANDARD, /* a miss is HOLD on guarded ports only */
 	COVERAGE_STRICT,   /* every miss inside the cluster's CIDRs is HOLD */
+};
+
+enum config_access_log {
+	ACCESS_LOG_OFF,
+	ACCESS_LOG_ON,
+};
+
+enum config_after_handover { /* what an agent does that was replaced, and has nothing left */
+	                     AFTER_HANDOVER_EXIT,
+	                     AFTER_HANDOVER_WAIT, /* until it is told to end: who watches it would start it again */
 };
 
 struct config_gateway {
@@ -35,6 +50,8 @@ struct config_gateway {
 	char *cgroup; /* starts with '/': absolute, or from the cgroup2 mount */
 	char *netns;  /* absolute path, or NULL: that of a process of the cgroup */
 	enum postern_gateway_mode mode;
+	struct object_name *refs; /* the Gateway objects that it serves; none: it shows no Gateway's certificate */
+	size_t ref_count;
 };
 
 struct config_gateways {
@@ -47,6 +64,11 @@ struct config_cidrs {
 	size_t count;
 };
 
+struct config_address { /* where the agent listens */
+	struct postern_address address;
+	uint16_t port; /* host byte order; 0 = nowhere */
+};
+
 struct config_ports { /* host byte order, both included */
 	uint16_t first;
 	uint16_t last;
@@ -55,9 +77,15 @@ struct config_ports { /* host byte order, both included */
 struct config {
 	char *file;      /* the file that was read, NULL if none */
 	char *manifests; /* directory; "" = no source of manifests */
+	enum config_source source;
+	char *kubeconfig; /* "" = the service account of this pod */
+	char *node_name;  /* whose Pods may be gateways; "" = every Pod of the source */
+	char *host_proc;
+	char *kubelet_cgroup_root; /* "" = the usual one */
 	char *run_dir;
 	char *bpffs;
 	char *agent_cgroup; /* "" = the agent's own, found at run time */
+	char *system_ca;    /* PEM file that wellKnownCACertificates: System stands for; "" = none */
 	uint32_t workers;   /* 0 = one per CPU; see config_worker_count() */
 	struct config_gateways gateways;
 	struct config_cidrs cluster_cidrs;
@@ -67,10 +95,19 @@ struct config {
 	enum switch_setting lane;
 	enum switch_setting splice;
 	enum log_level log_level;
+	enum log_format log_format;
+	enum config_access_log access_log;
+	struct config_address metrics_address;
 	uint64_t dial_timeout_ns;
 	uint64_t handshake_timeout_ns;
 	uint64_t tombstone_ns;
-	uint32_t max_connections; /* of all workers together */
+	uint64_t drain_timeout_ns;
+	enum config_after_handover after_handover;
+	uint64_t idle_timeout_ns;         /* 0 = none */
+	uint64_t watchdog_ns;             /* 0 = none */
+	uint64_t memory_budget;           /* bytes; 0 = found at run time */
+	uint32_t max_connections;         /* of all workers together */
+	uint32_t max_gateway_connections; /* 0 = three quarters of them, if there are several gateways */
 	uint32_t max_handshakes;
 	uint32_t max_destinations;
 };

@@ -15,7 +15,7 @@
 #include "config/value.h"
 
 #define FILE_MAX_BYTES (1u << 20)
-#define FIELD_MAX      64 /* "gateways[255].cgroup" */
+#define FIELD_MAX      128 /* "gateways[255].gatewayRefs[63]" */
 
 struct report {
 	const char *path;
@@ -83,10 +83,12 @@ static int set_scalar(const struct report *report, struct config *config, const 
 	const char *text = number;
 	int result;
 
-	if (setting->type == SETTING_NUMBER) {
+	if (setting->type == SETTING_NUMBER || (setting->type == SETTING_SIZE && json_is_integer(value))) {
 		if (!json_is_integer(value))
 			return report_bad(report, setting->key, "must be an integer, not %s", type_name(value));
 		(void)snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+	} else if (setting->type == SETTING_CHOICE && json_is_boolean(value)) {
+		text = json_is_true(value) ? "on" : "off"; /* that is how YAML reads these words */
 	} else {
 		text = string_of(report, setting->key, value);
 		if (!text)
@@ -119,14 +121,63 @@ static int set_cidrs(const struct report *report, struct config *config, const s
 	return 0;
 }
 
+static int set_gateway_refs(const struct report *report, struct value_gateway *gateway, const char *field,
+                            const json_t *value)
+{
+	size_t index;
+	json_t *item;
+
+	if (!json_is_array(value))
+		return report_bad(report, field, "must be a list, not %s", type_name(value));
+	if (json_array_size(value) > VALUE_GATEWAY_REFS_MAX)
+		return report_bad(report, field, "holds more than %d", VALUE_GATEWAY_REFS_MAX);
+	json_array_foreach (value, index, item) {
+		char item_field[FIELD_MAX];
+
+		(void)snprintf(item_field, sizeof(item_field), "%.60s[%zu]", field, index);
+		gateway->refs[index] = string_of(report, item_field, item);
+		if (!gateway->refs[index])
+			return -EINVAL;
+		gateway->ref_count++;
+	}
+	return 0;
+}
+
+static int set_gateway_key(const struct report *report, struct value_gateway *gateway, size_t index, const char *name,
+                           const json_t *value)
+{
+	const struct {
+		const char *key;
+		const char **text;
+	} parts[] = {
+	        {"name", &gateway->name},
+	        {"cgroup", &gateway->cgroup},
+	        {"netns", &gateway->netns},
+	        {"mode", &gateway->mode},
+	};
+	char field[FIELD_MAX];
+	char shown[64];
+
+	(void)snprintf(field, sizeof(field), "gateways[%zu].%.30s", index, name);
+	if (strcmp(name, "gatewayRefs") == 0)
+		return set_gateway_refs(report, gateway, field, value);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		if (strcmp(parts[i].key, name) != 0)
+			continue;
+		*parts[i].text = string_of(report, field, value);
+		return *parts[i].text ? 0 : -EINVAL;
+	}
+	(void)snprintf(field, sizeof(field), "gateways[%zu]", index);
+	return report_bad(report, field, "unknown key %s; known are name, cgroup, netns, mode, gatewayRefs",
+	                  log_quote(name, shown, sizeof(shown)));
+}
+
 static int set_gateway(const struct report *report, struct config *config, size_t index, json_t *item)
 {
-	static const char *const keys[] = {"name", "cgroup", "netns", "mode"};
-	const char *values[ARRAY_SIZE(keys)] = {NULL};
+	struct value_gateway gateway = {0};
 	char field[FIELD_MAX];
+	char bad_field[VALUE_FIELD_MAX];
 	char reason[VALUE_ERROR_MAX];
-	char shown[64];
-	const char *bad_key;
 	const char *name;
 	json_t *value;
 	int result;
@@ -135,24 +186,14 @@ static int set_gateway(const struct report *report, struct config *config, size_
 	if (!json_is_object(item))
 		return report_bad(report, field, "must be a mapping with name and cgroup, not %s", type_name(item));
 	json_object_foreach (item, name, value) {
-		size_t key = 0;
-
-		while (key < ARRAY_SIZE(keys) && strcmp(keys[key], name) != 0)
-			key++;
-		(void)snprintf(field, sizeof(field), "gateways[%zu]", index);
-		if (key == ARRAY_SIZE(keys))
-			return report_bad(report, field, "unknown key %s; known are name, cgroup, netns, mode",
-			                  log_quote(name, shown, sizeof(shown)));
-		(void)snprintf(field, sizeof(field), "gateways[%zu].%s", index, keys[key]);
-		values[key] = string_of(report, field, value);
-		if (!values[key])
-			return -EINVAL;
+		result = set_gateway_key(report, &gateway, index, name, value);
+		if (result)
+			return result;
 	}
-	result = value_add_gateway(&config->gateways, values[0], values[1], values[2], values[3], &bad_key, reason,
-	                           sizeof(reason));
+	result = value_add_gateway(&config->gateways, &gateway, bad_field, reason, sizeof(reason));
 	if (result != -EINVAL)
 		return result;
-	(void)snprintf(field, sizeof(field), "gateways[%zu]%s%s", index, *bad_key ? "." : "", bad_key);
+	(void)snprintf(field, sizeof(field), "gateways[%zu]%s%s", index, *bad_field ? "." : "", bad_field);
 	return report_bad(report, field, "%s", reason);
 }
 

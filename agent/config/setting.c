@@ -14,9 +14,12 @@ static void *field_of(const struct setting *setting, struct config *config)
 }
 
 /* Each field that a CHOICE may write. The table cannot hold an enum of another size by mistake. */
+_Static_assert(sizeof(enum config_source) == sizeof(unsigned int), "setting_choice");
 _Static_assert(sizeof(enum config_coverage) == sizeof(unsigned int), "setting_choice");
 _Static_assert(sizeof(enum switch_setting) == sizeof(unsigned int), "setting_choice");
 _Static_assert(sizeof(enum log_level) == sizeof(unsigned int), "setting_choice");
+_Static_assert(sizeof(enum log_format) == sizeof(unsigned int), "setting_choice");
+_Static_assert(sizeof(enum config_access_log) == sizeof(unsigned int), "setting_choice");
 
 static int set_choice(const struct setting *setting, struct config *config, const char *text, char *error, size_t size)
 {
@@ -68,10 +71,14 @@ int setting_set_text(const struct setting *setting, struct config *config, const
 		return set_number(setting, config, text, error, size);
 	case SETTING_DURATION:
 		return value_duration(text, setting->minimum, setting->maximum, field_of(setting, config), error, size);
+	case SETTING_SIZE:
+		return value_size(text, setting->minimum, setting->maximum, field_of(setting, config), error, size);
 	case SETTING_CHOICE:
 		return set_choice(setting, config, text, error, size);
 	case SETTING_PORTS:
 		return value_ports(text, field_of(setting, config), error, size);
+	case SETTING_ADDRESS:
+		return value_address(text, field_of(setting, config), error, size);
 	case SETTING_CIDRS:
 		return value_add_cidr(field_of(setting, config), text, error, size);
 	case SETTING_GATEWAYS:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * setting.h: the table of settings (config.c) and what applies a text or a YAML value to struct config by it. Inside
+ * setting.h: the table of settings (settings.c) and what applies a text or a YAML value to struct config by it. Inside
  * agent/config only.
  */
 #ifndef POSTERN_CONFIG_SETTING_H
@@ -16,10 +16,12 @@ enum setting_type {                   /* the field's C type, and what the YAML f
 	            SETTING_PATH,     /* char *; string */
 	            SETTING_NUMBER,   /* uint32_t; integer */
 	            SETTING_DURATION, /* uint64_t, ns; string like "10s" */
+	            SETTING_SIZE,     /* uint64_t, bytes; integer, or string like "512Mi" */
 	            SETTING_CHOICE,   /* an enum; string */
 	            SETTING_PORTS,    /* struct config_ports; string */
+	            SETTING_ADDRESS,  /* struct config_address; string like "127.0.0.1:9905" */
 	            SETTING_CIDRS,    /* struct config_cidrs; list of strings */
-	            SETTING_GATEWAYS, /* struct config_gateways; list of {name, cgroup, netns, mode} */
+	            SETTING_GATEWAYS, /* struct config_gateways; list of {name, cgroup, netns, mode, gatewayRefs} */
 };
 
 struct setting_choice { /* the list ends with a NULL name */
@@ -33,7 +35,7 @@ struct setting {
 	enum setting_type type;
 	size_t offset; /* of the field in struct config */
 	const struct setting_choice *choices;
-	uint64_t minimum; /* NUMBER, DURATION (ns) */
+	uint64_t minimum; /* NUMBER, SIZE (bytes), DURATION (ns) */
 	uint64_t maximum;
 	bool absolute; /* PATH */
 	bool may_be_empty;

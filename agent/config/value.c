@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "policy/names.h"
 
 #define GATEWAY_NAME_MAX 127 /* struct failure keeps 128 bytes */
 #define SHOWN_MAX        80  /* of a bad value, in its error message */
@@ -93,6 +94,32 @@ int value_duration(const char *text, uint64_t minimum_ns, uint64_t maximum_ns, u
 	return bad(error, size, "%s has no unit of ms, s, m or h", log_quote(text, shown, sizeof(shown)));
 }
 
+int value_size(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *bytes, char *error, size_t size)
+{
+	static const struct {
+		const char *suffix;
+		unsigned int shift;
+	} sizes[] = {{"", 0}, {"Ki", 10}, {"Mi", 20}, {"Gi", 30}};
+	char shown[SHOWN_MAX];
+	const char *rest = text;
+	uint64_t number;
+	int result = digits(&rest, &number);
+
+	if (result == -EINVAL)
+		return bad(error, size, "%s is not a size like 512Mi or 2Gi", log_quote(text, shown, sizeof(shown)));
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		if (strcmp(rest, sizes[i].suffix) != 0)
+			continue;
+		if (result || number > UINT64_MAX >> sizes[i].shift || number << sizes[i].shift > maximum ||
+		    (number && number << sizes[i].shift < minimum))
+			return bad(error, size, "%s is out of range (%" PRIu64 " to %" PRIu64 " bytes)",
+			           log_quote(text, shown, sizeof(shown)), minimum, maximum);
+		*bytes = number << sizes[i].shift;
+		return 0;
+	}
+	return bad(error, size, "%s has no unit of Ki, Mi or Gi", log_quote(text, shown, sizeof(shown)));
+}
+
 int value_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *number, char *error, size_t size)
 {
 	char shown[SHOWN_MAX];
@@ -124,6 +151,32 @@ int value_ports(const char *text, struct config_ports *ports, char *error, size_
 		           log_quote(text, shown, sizeof(shown)));
 	ports->first = (uint16_t)first;
 	ports->last = (uint16_t)last;
+	return 0;
+}
+
+int value_address(const char *text, struct config_address *address, char *error, size_t size)
+{
+	const char *colon = strrchr(text, ':');
+	const char *rest = colon ? colon + 1 : "";
+	char host[ADDRESS_TEXT_MAX + 2];
+	char shown[SHOWN_MAX];
+	uint64_t port = 0;
+	size_t length = colon ? (size_t)(colon - text) : 0;
+	bool bracketed = length > 2 && text[0] == '[' && text[length - 1] == ']';
+
+	*address = (struct config_address){0};
+	if (text[0] == '\0')
+		return 0;
+	if (!colon || length >= sizeof(host) || digits(&rest, &port) || *rest != '\0')
+		return bad(error, size, "%s is not an address and a port like 127.0.0.1:9905 or [::1]:9905",
+		           log_quote(text, shown, sizeof(shown)));
+	if (port == 0 || port > UINT16_MAX)
+		return bad(error, size, "%s: ports lie between 1 and 65535", log_quote(text, shown, sizeof(shown)));
+	(void)snprintf(host, sizeof(host), "%.*s", (int)(bracketed ? length - 2 : length), text + bracketed);
+	if (address_parse(host, &address->address) != 0 || bracketed != (strchr(host, ':') != NULL))
+		return bad(error, size, "%s is not an address and a port like 127.0.0.1:9905 or [::1]:9905",
+		           log_quote(text, shown, sizeof(shown)));
+	address->port = (uint16_t)port;
 	return 0;
 }
 
@@ -215,96 +268,188 @@ int value_add_cidr(struct config_cidrs *list, const char *text, char *error, siz
 	return 0;
 }
 
-int value_add_gateway(struct config_gateways *list, const char *name, const char *cgroup, const char *netns,
-                      const char *mode, const char **field, char *error, size_t size)
+static void free_gateway(struct config_gateway *gateway)
 {
-	_cleanup_free_ char *name_copy = NULL;
-	_cleanup_free_ char *cgroup_copy = NULL;
-	_cleanup_free_ char *netns_copy = NULL;
-	enum postern_gateway_mode parsed_mode = POSTERN_MODE_ENFORCE;
-	struct config_gateway *grown;
+	for (size_t i = 0; i < gateway->ref_count; i++) {
+		free(gateway->refs[i].namespace_);
+		free(gateway->refs[i].name);
+	}
+	free(gateway->refs);
+	free(gateway->name);
+	free(gateway->cgroup);
+	free(gateway->netns);
+}
+
+void value_free_gateways(struct config_gateways *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		free_gateway(&list->at[i]);
+	free(list->at);
+	*list = (struct config_gateways){0};
+}
+
+static int add_reference(struct config_gateway *gateway, const char *text, char *error, size_t size)
+{
+	struct object_name *reference = &gateway->refs[gateway->ref_count];
+	const char *slash = strchr(text, '/');
+	char shown[SHOWN_MAX];
+
+	reference->namespace_ = strndup(text, slash ? (size_t)(slash - text) : 0);
+	reference->name = strdup(slash ? slash + 1 : "");
+	gateway->ref_count++;
+	if (!reference->namespace_ || !reference->name)
+		return -ENOMEM;
+	if (!is_dns_label(reference->namespace_) || !is_dns_subdomain(reference->name))
+		return bad(error, size, "%s is not the namespace/name of a Gateway",
+		           log_quote(text, shown, sizeof(shown)));
+	for (size_t i = 0; i + 1 < gateway->ref_count; i++) {
+		if (strcmp(gateway->refs[i].namespace_, reference->namespace_) == 0 &&
+		    strcmp(gateway->refs[i].name, reference->name) == 0)
+			return bad(error, size, "%s is given twice", log_quote(text, shown, sizeof(shown)));
+	}
+	return 0;
+}
+
+static int copy_references(struct config_gateway *copy, const struct value_gateway *gateway,
+                           char field[static VALUE_FIELD_MAX], char *error, size_t size)
+{
+	copy->refs = calloc(gateway->ref_count + 1, sizeof(*copy->refs));
+	if (!copy->refs)
+		return -ENOMEM;
+	for (size_t i = 0; i < gateway->ref_count; i++) {
+		int result = add_reference(copy, gateway->refs[i], error, size);
+
+		(void)snprintf(field, VALUE_FIELD_MAX, "gatewayRefs[%zu]", i);
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+static int check_gateway(const struct config_gateways *list, const struct value_gateway *gateway,
+                         enum postern_gateway_mode *mode, const char **field, char *error, size_t size)
+{
 	int result;
 
 	*field = "name";
-	if (!name)
+	if (!gateway->name)
 		return bad(error, size, "is required");
-	result = value_gateway_name(name, error, size);
+	result = value_gateway_name(gateway->name, error, size);
 	if (result)
 		return result;
 	*field = "cgroup";
-	if (!cgroup)
+	if (!gateway->cgroup)
 		return bad(error, size, "is required");
-	result = value_path(cgroup, VALUE_PATH_ABSOLUTE, false, error, size);
+	result = value_path(gateway->cgroup, VALUE_PATH_ABSOLUTE, false, error, size);
 	if (result)
 		return result;
 	*field = "netns";
-	result = netns ? value_path(netns, VALUE_PATH_ABSOLUTE, false, error, size) : 0;
+	result = gateway->netns ? value_path(gateway->netns, VALUE_PATH_ABSOLUTE, false, error, size) : 0;
 	if (result)
 		return result;
 	*field = "mode";
-	result = mode ? value_gateway_mode(mode, &parsed_mode, error, size) : 0;
+	result = gateway->mode ? value_gateway_mode(gateway->mode, mode, error, size) : 0;
 	if (result)
 		return result;
 	for (size_t i = 0; i < list->count; i++) {
 		*field = "name";
-		if (strcmp(list->at[i].name, name) == 0)
-			return bad(error, size, "there is a gateway \"%s\" already", name);
+		if (strcmp(list->at[i].name, gateway->name) == 0)
+			return bad(error, size, "there is a gateway \"%s\" already", gateway->name);
 		*field = "cgroup";
-		if (strcmp(list->at[i].cgroup, cgroup) == 0)
+		if (strcmp(list->at[i].cgroup, gateway->cgroup) == 0)
 			return bad(error, size, "is the cgroup of gateway \"%s\", too", list->at[i].name);
 	}
 	*field = "";
-	if (list->count == POSTERN_MAX_GATEWAYS)
-		return bad(error, size, "more than %d gateways", POSTERN_MAX_GATEWAYS);
-	name_copy = strdup(name);
-	cgroup_copy = strdup(cgroup);
-	netns_copy = netns ? strdup(netns) : NULL;
-	grown = reallocarray(list->at, list->count + 1, sizeof(*grown));
-	if (grown)
-		list->at = grown;
-	if (!grown || !name_copy || !cgroup_copy || (netns && !netns_copy))
-		return -ENOMEM;
-	list->at[list->count++] = (struct config_gateway){
-	        .name = TAKE_PTR(name_copy),
-	        .cgroup = TAKE_PTR(cgroup_copy),
-	        .netns = TAKE_PTR(netns_copy),
-	        .mode = parsed_mode,
-	};
+	if (list->count == POSTERN_MAX_SERVED)
+		return bad(error, size, "more than %d gateways", POSTERN_MAX_SERVED);
 	return 0;
+}
+
+static int copy_gateway(struct config_gateway *copy, const struct value_gateway *gateway,
+                        char field[static VALUE_FIELD_MAX], char *error, size_t size)
+{
+	copy->name = strdup(gateway->name);
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): check_gateway() has refused one without */
+	copy->cgroup = strdup(gateway->cgroup);
+	copy->netns = gateway->netns ? strdup(gateway->netns) : NULL;
+	if (!copy->name || !copy->cgroup || (gateway->netns && !copy->netns))
+		return -ENOMEM;
+	return copy_references(copy, gateway, field, error, size);
+}
+
+int value_add_gateway(struct config_gateways *list, const struct value_gateway *gateway,
+                      char field[static VALUE_FIELD_MAX], char *error, size_t size)
+{
+	struct config_gateway copy = {.mode = POSTERN_MODE_ENFORCE};
+	const char *bad_field = "";
+	struct config_gateway *grown;
+	int result = check_gateway(list, gateway, &copy.mode, &bad_field, error, size);
+
+	(void)snprintf(field, VALUE_FIELD_MAX, "%s", bad_field);
+	if (result)
+		return result;
+	result = copy_gateway(&copy, gateway, field, error, size);
+	grown = result ? NULL : reallocarray(list->at, list->count + 1, sizeof(*grown));
+	if (!grown) {
+		free_gateway(&copy);
+		return result ? result : -ENOMEM;
+	}
+	list->at = grown;
+	list->at[list->count++] = copy;
+	return 0;
+}
+
+/* One "key=value" of --gateway; *value is NULL for what has no '='. */
+static int set_part(struct value_gateway *gateway, const char *key, const char *value, char *error, size_t size)
+{
+	const struct {
+		const char *key;
+		const char **text;
+	} parts[] = {{"cgroup", &gateway->cgroup}, {"netns", &gateway->netns}, {"mode", &gateway->mode}};
+	char shown[SHOWN_MAX];
+
+	if (value && strcmp(key, "gatewayRef") == 0) {
+		if (gateway->ref_count == VALUE_GATEWAY_REFS_MAX)
+			return bad(error, size, "more than %d gatewayRefs", VALUE_GATEWAY_REFS_MAX);
+		gateway->refs[gateway->ref_count++] = value;
+		return 0;
+	}
+	for (size_t i = 0; value && i < ARRAY_SIZE(parts); i++) {
+		if (strcmp(parts[i].key, key) != 0)
+			continue;
+		if (*parts[i].text)
+			return bad(error, size, "%s is given twice", key);
+		*parts[i].text = value;
+		return 0;
+	}
+	return bad(error, size,
+	           "%s is not one of cgroup=PATH, netns=PATH, mode=enforce|observe, gatewayRef=NAMESPACE/NAME",
+	           log_quote(key, shown, sizeof(shown)));
 }
 
 int value_add_gateway_text(struct config_gateways *list, const char *text, char *error, size_t size)
 {
-	static const char *const keys[] = {"cgroup", "netns", "mode"};
-	const char *values[ARRAY_SIZE(keys)] = {NULL};
 	_cleanup_free_ char *copy = strdup(text);
+	struct value_gateway gateway = {0};
 	char reason[VALUE_ERROR_MAX];
-	char shown[SHOWN_MAX];
-	const char *field;
+	char field[VALUE_FIELD_MAX];
 	char *rest = copy;
-	char *name;
 	char *part;
 	int result;
 
 	if (!copy)
 		return -ENOMEM;
-	name = strsep(&rest, ",");
+	gateway.name = strsep(&rest, ",");
 	while ((part = strsep(&rest, ","))) {
 		char *value = strchr(part, '=');
-		size_t key = 0;
 
 		if (value)
 			*value++ = '\0';
-		while (key < ARRAY_SIZE(keys) && strcmp(keys[key], part) != 0)
-			key++;
-		if (!value || key == ARRAY_SIZE(keys))
-			return bad(error, size, "%s is not one of cgroup=PATH, netns=PATH, mode=enforce|observe",
-			           log_quote(part, shown, sizeof(shown)));
-		if (values[key])
-			return bad(error, size, "%s is given twice", keys[key]);
-		values[key] = value;
+		result = set_part(&gateway, part, value, error, size);
+		if (result)
+			return result;
 	}
-	result = value_add_gateway(list, name, values[0], values[1], values[2], &field, reason, sizeof(reason));
+	result = value_add_gateway(list, &gateway, field, reason, sizeof(reason));
 	if (result == -EINVAL)
 		return bad(error, size, "%s%s%s", field, *field ? ": " : "", reason);
 	return result;

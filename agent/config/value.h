@@ -15,6 +15,7 @@
 #include "config/config.h"
 
 #define VALUE_ERROR_MAX 256
+#define VALUE_FIELD_MAX 64 /* "gateways[255].gatewayRefs[63]" */
 
 enum value_path_rule {
 	VALUE_PATH_ANY,
@@ -24,9 +25,13 @@ enum value_path_rule {
 /* "500ms", "10s", "2m", "1h": a decimal integer and one unit. */
 int value_duration(const char *text, uint64_t minimum_ns, uint64_t maximum_ns, uint64_t *ns, char *error, size_t size);
 /* A decimal integer without sign, space or leading zeros. */
+/* Bytes: a number with Ki, Mi, Gi or nothing behind it. 0 is always allowed. */
+int value_size(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *bytes, char *error, size_t size);
 int value_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *number, char *error, size_t size);
 /* "28100-28999" */
 int value_ports(const char *text, struct config_ports *ports, char *error, size_t size);
+/* "127.0.0.1:9905", "[::1]:9905"; "" is port 0. */
+int value_address(const char *text, struct config_address *address, char *error, size_t size);
 /* Not longer than PATH_MAX, no control characters, no ".." component. "" only if empty_allowed. */
 int value_path(const char *text, enum value_path_rule rule, bool empty_allowed, char *error, size_t size);
 int value_gateway_name(const char *text, char *error, size_t size);
@@ -37,10 +42,23 @@ const char *value_format_duration(uint64_t ns, char *buffer, size_t size);
 
 /* Each adds a copy of the item to its list. */
 int value_add_cidr(struct config_cidrs *list, const char *text, char *error, size_t size);
-/* netns and mode may be NULL (absent). Checks each part; field is set to the name of the bad one. */
-int value_add_gateway(struct config_gateways *list, const char *name, const char *cgroup, const char *netns,
-                      const char *mode, const char **field, char *error, size_t size);
-/* "NAME,cgroup=PATH[,netns=PATH][,mode=enforce|observe]", as --gateway has it. */
+
+#define VALUE_GATEWAY_REFS_MAX 64
+
+/* One gateway as it was written; NULL: absent. */
+struct value_gateway {
+	const char *name;
+	const char *cgroup;
+	const char *netns;
+	const char *mode;
+	const char *refs[VALUE_GATEWAY_REFS_MAX]; /* "namespace/name" each */
+	size_t ref_count;
+};
+/* Checks each part; field is set to the name of the bad one. */
+int value_add_gateway(struct config_gateways *list, const struct value_gateway *gateway,
+                      char field[static VALUE_FIELD_MAX], char *error, size_t size);
+/* "NAME,cgroup=PATH[,netns=PATH][,mode=enforce|observe][,gatewayRef=NAMESPACE/NAME]...", as --gateway has it. */
 int value_add_gateway_text(struct config_gateways *list, const char *text, char *error, size_t size);
+void value_free_gateways(struct config_gateways *list);
 
 #endif

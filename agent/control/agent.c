@@ -2,33 +2,38 @@
 #include "control/agent.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/evidence.h"
 #include "base/failures.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/version.h"
+#include "base/watchdog.h"
+#include "control/own_cgroup.h"
+#include "control/predecessor.h"
+#include "control/successor.h"
 #include "datapath/context_table.h"
 #include "datapath/hooks.h"
+#include "datapath/traffic.h"
 #include "policy/compile.h"
 #include "policy/snapshot_holder.h"
+#include "source/source.h"
 #include "tls/context.h"
 
-#define DEFAULT_AGENT_CGROUP "/postern-agent"
-
-static const struct relay_timeouts relay_timeouts = {
-        .ticket_window_ns = 1000000000ull,
-        .half_closed_ns = 30000000000ull,
-};
+#define TICKET_WINDOW_NS 1000000000ull
+#define HALF_CLOSED_NS   30000000000ull
+/* A round of the control thread may compile a whole cluster, or wait for a source. */
+#define CONTROL_WATCHDOG 6
+/* The agent that is replaced is frozen for a minute at most. */
+#define SOURCE_LIMIT_NS 30000000000ull
 
 bool agent_proved(const struct agent *agent, char *reason, size_t size)
 {
@@ -56,97 +61,15 @@ bool agent_ready(const struct agent *agent, char *reason, size_t size)
 	for (size_t i = 0; i < agent->enrolment_count; i++) {
 		const struct enrolment *enrolment = &agent->enrolments[i];
 
-		if (enrolment->gateway && enrolment->gateway->state == GATEWAY_READY)
+		/* A Pod may be waiting for its image: that is no fault of the agent's, and said with the Pod. */
+		if (!enrolment->config || (enrolment->gateway && enrolment->gateway->state == GATEWAY_READY))
 			continue;
-		snprintf(reason, size, "gateway %.64s: %s", enrolment->config->name,
+		snprintf(reason, size, "gateway %.64s: %s", enrolment->name,
 		         enrolment->gateway ? enrolment->gateway->reason : enrolment->reason);
 		return false;
 	}
 	reason[0] = '\0';
 	return true;
-}
-
-/* ---- the process ---- */
-
-/* Every connection is two descriptors, and a node has thousands. */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
-		log_warning("descriptor limit not raised", "error=\"%s\"", strerror(errno));
-}
-
-/* Our own cgroup, as the cgroup2 hierarchy ("0::/path") names it. NULL: not to be had. */
-static char *own_cgroup(const char *mount)
-{
-	_cleanup_fclose_ FILE *file = fopen("/proc/self/cgroup", "re");
-	char line[4096];
-	char *path = NULL;
-
-	while (file && fgets(line, sizeof(line), file)) {
-		if (strncmp(line, "0::/", 4) != 0)
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		if (asprintf(&path, "%s%s", mount, strcmp(line + 3, "/") == 0 ? "" : line + 3) == -1)
-			path = NULL;
-		break;
-	}
-	return path;
-}
-
-static int join_cgroup(const char *path)
-{
-	_cleanup_free_ char *procs = NULL;
-	_cleanup_close_ int fd = -1;
-
-	if (mkdir(path, 0755) == -1 && errno != EEXIST)
-		return -errno;
-	if (asprintf(&procs, "%s/cgroup.procs", path) == -1) {
-		procs = NULL;
-		return -ENOMEM;
-	}
-	fd = open(procs, O_WRONLY | O_CLOEXEC);
-	if (fd == -1 || write(fd, "0", 1) == -1)
-		return -errno;
-	return 0;
-}
-
-/*
- * B belongs to the cgroup that we are in at socket(): the witness looks there, and no gateway may be above or below it.
- * Started in the root cgroup (a shell, a test) we make one of our own.
- */
-static int settle_in_cgroup(struct agent *agent)
-{
-	const char *mount = cgroup2_mount();
-	const char *wanted = agent->config.agent_cgroup;
-	int error;
-
-	if (!mount) {
-		log_error("no cgroup2", "remedy=\"mount cgroup2: its hooks see the gateways\"");
-		return -ENOTSUP;
-	}
-	if (wanted[0] == '\0') {
-		agent->agent_cgroup = own_cgroup(mount);
-		if (!agent->agent_cgroup)
-			return -ENOENT;
-		if (strcmp(agent->agent_cgroup, mount) != 0)
-			return 0;
-		free(agent->agent_cgroup);
-		wanted = DEFAULT_AGENT_CGROUP;
-	}
-	if (asprintf(&agent->agent_cgroup, "%s%s", strncmp(wanted, mount, strlen(mount)) == 0 ? "" : mount, wanted) ==
-	    -1) {
-		agent->agent_cgroup = NULL;
-		return -ENOMEM;
-	}
-	error = join_cgroup(agent->agent_cgroup);
-	if (error)
-		log_error("agent's cgroup not joined", "cgroup=%s error=\"%s\"", agent->agent_cgroup, strerror(-error));
-	return error;
 }
 
 /* ---- signals ---- */
@@ -162,6 +85,10 @@ static void on_signal(struct loop_source *source, uint32_t events)
 	if (info.ssi_signo == SIGHUP) {
 		log_info("reload asked for", "pid=%u", info.ssi_pid);
 		sync_refresh(agent, true);
+		return;
+	}
+	if (successor_delays_end(agent)) {
+		log_info("agent ends when it is drained", "signal=%u", info.ssi_signo);
 		return;
 	}
 	log_info("agent stops", "signal=%u", info.ssi_signo);
@@ -198,19 +125,26 @@ static int start_workers(struct agent *agent)
 {
 	const struct config *config = &agent->config;
 	unsigned int count = agent->worker_count;
+	uint64_t other_rings = worker_claim_others(&agent->claim);
 
 	agent->worker_count = 0;
 	agent->workers = calloc(count, sizeof(struct worker *));
-	if (!agent->workers)
+	agent->traffic = traffic_new(count);
+	if (!agent->workers || !agent->traffic)
 		return -ENOMEM;
 	for (unsigned int i = 0; i < count; i++) {
 		const struct worker_options options = {
 		        .index = i,
 		        .worker_count = count,
+		        .ring = hooks_ring_number(agent->hooks, i),
+		        .other_rings = other_rings,
 		        .hooks = agent->hooks,
 		        .proof = &agent->proof,
 		        .snapshots = agent->snapshots,
 		        .failures = agent->failures,
+		        .trace = agent->trace,
+		        .evidence = agent->evidence,
+		        .traffic = agent->traffic,
 		        .contexts = agent->contexts,
 		        .request_decision = decide_request,
 		        .context = agent,
@@ -219,10 +153,21 @@ static int start_workers(struct agent *agent)
 		        .hold_limit_ns = 3000000000ull,
 		        .max_attempts = config->max_handshakes / count + 1,
 		        .max_connections = config->max_connections / count + 1,
+		        .max_descriptors = (unsigned int)(agent->descriptors.for_connections / count + 1),
+		        .max_gateway_connections =
+		                config->max_gateway_connections ? config->max_gateway_connections / count + 1 : 0,
+		        .budget = &agent->memory_budget,
 		        .kernel_tls = config->ktls != SWITCH_OFF,
 		        .lane = config->lane != SWITCH_OFF && agent->proof.hook[PROOF_LANE].verdict == PROOF_SAFE,
 		        .splice = config->splice != SWITCH_OFF,
-		        .timeouts = relay_timeouts,
+		        .access_log = config->access_log == ACCESS_LOG_ON,
+		        .timeouts =
+		                {
+		                        .ticket_window_ns = TICKET_WINDOW_NS,
+		                        .half_closed_ns = HALF_CLOSED_NS,
+		                        .idle_ns = config->idle_timeout_ns,
+		                        .gather_ns = RELAY_GATHER_MAX_NS,
+		                },
 		};
 		int error = worker_start(&options, &agent->workers[i]);
 
@@ -231,33 +176,43 @@ static int start_workers(struct agent *agent)
 			return error;
 		}
 		agent->worker_count++;
+		memory_watch_workers(&agent->memory_watch, agent->workers, agent->worker_count);
 	}
+	return heap_trim_start(&agent->heap_trim, agent->loop, agent->workers, agent->worker_count);
+}
+
+static int start_watchdog(struct agent *agent)
+{
+	uint64_t limit = agent->config.watchdog_ns;
+	int error;
+
+	if (limit == 0)
+		return 0;
+	error = watchdog_new(&agent->watchdog);
+	if (!error)
+		error = watchdog_add(agent->watchdog, "control", agent->loop, limit * CONTROL_WATCHDOG);
+	for (unsigned int i = 0; i < agent->worker_count && !error; i++)
+		error = watchdog_add(agent->watchdog, "worker", worker_loop(agent->workers[i]), limit);
+	return error ? error : watchdog_start(agent->watchdog);
+}
+
+static int claim_workers(struct agent *agent)
+{
+	int error = worker_claim(agent->config.run_dir, agent->worker_count, &agent->claim);
+
+	if (error) {
+		log_error("no worker numbers", "run_dir=%s error=\"%s\"", agent->config.run_dir, strerror(-error));
+		return error;
+	}
+	if (agent->claim.count < agent->worker_count)
+		log_warning("fewer workers", "wanted=%u workers=%u reason=\"agents that drain have the others\"",
+		            agent->worker_count, agent->claim.count);
+	agent->worker_count = agent->claim.count;
 	return 0;
 }
 
-static int start(struct agent *agent)
+static void prove(struct agent *agent)
 {
-	const struct hooks_options hooks_options = {
-	        .bpffs = agent->config.bpffs,
-	        .worker_count = agent->worker_count,
-	        .max_destinations = agent->config.max_destinations,
-	};
-	int error = loop_new(&agent->loop);
-
-	if (!error)
-		error = watch_signals(agent);
-	if (!error)
-		error = settle_in_cgroup(agent);
-	if (error)
-		return error;
-	raise_descriptor_limit();
-	agent->failures = failures_new();
-	agent->contexts = context_table_new();
-	agent->snapshots = snapshot_holder_new();
-	agent->registry = settings_registry_new();
-	if (!agent->failures || !agent->contexts || !agent->snapshots || !agent->registry)
-		return -ENOMEM;
-
 	proof_run_crypto(&agent->proof);
 	proof_run_hooks(&agent->proof, agent->agent_cgroup);
 	log_info("proof done", "kernel_tls=%s milliseconds=%u hold=%s guard=%s witness=%s lane=%s",
@@ -266,37 +221,169 @@ static int start(struct agent *agent)
 	         proof_verdict_name(agent->proof.hook[PROOF_GUARD].verdict),
 	         proof_verdict_name(agent->proof.hook[PROOF_WITNESS].verdict),
 	         proof_verdict_name(agent->proof.hook[PROOF_LANE].verdict));
+}
 
-	error = hooks_load(&hooks_options, &agent->hooks);
-	if (!error)
-		error = hooks_attach_witness(agent->hooks, agent->agent_cgroup);
+/* What must not disturb an agent that runs: nothing of it is replaced yet. */
+static int prepare(struct agent *agent)
+{
+	struct hooks_options options = {
+	        .bpffs = agent->config.bpffs,
+	        .max_destinations = agent->config.max_destinations,
+	};
+	char reason[256];
+	int error = predecessor_find(agent);
+
+	if (error)
+		return error;
+	agent->pins_lock = resources_lock_pins(agent->config.bpffs, agent->predecessor != NULL);
+	if (agent->pins_lock < 0)
+		return agent->pins_lock;
+	error = claim_workers(agent);
+	if (error)
+		return error;
+	prove(agent);
+	if (agent->predecessor && !agent_proved(agent, reason, sizeof(reason))) {
+		log_error("not proved beside a running agent", "reason=\"%s\" effect=\"the running one goes on\"",
+		          reason);
+		return -ENOTSUP;
+	}
+	options.worker_count = agent->worker_count;
+	options.first_ring = agent->claim.first;
+	options.other_rings = worker_claim_others(&agent->claim);
+	options.beside = predecessor_shares_maps(agent);
+	error = hooks_load(&options, &agent->hooks);
 	if (error) {
 		log_error("hooks not loaded", "error=\"%s\"", strerror(-error));
 		return error;
 	}
-	/* The maps must be right before a gateway's hooks are: nothing is passed because it is not known yet. */
 	error = start_workers(agent);
+	return error ? error : predecessor_freeze(agent);
+}
+
+/* From here on the kernel is this agent's to write; connects become its own gateway by gateway. */
+static int take_over(struct agent *agent)
+{
+	int error = hooks_take_over(agent->hooks);
+
 	if (!error)
-		error = sync_start(agent);
+		error = hooks_attach_witness(agent->hooks, agent->agent_cgroup);
+	if (error) {
+		log_error("hooks not attached", "error=\"%s\"", strerror(-error));
+		return error;
+	}
+	/* The maps must be right before a gateway's hooks are: nothing is passed because it is not known yet. */
+	error = sync_start(agent);
 	loop_set_wake(agent->loop, on_wake, agent);
-	if (!error)
+	/* A second agent that starts at the same time finds its name taken. */
+	if (!error && !agent->predecessor)
 		error = report_start(agent);
 	if (!error)
 		error = enrol_start(agent);
 	return error;
 }
 
+/*
+ * A cluster is seen as a whole some time after its source was opened; until then nobody knows which Pods are gateways,
+ * and those of the running agent would be let down.
+ */
+static int await_source(struct agent *agent)
+{
+	uint64_t limit = monotonic_ns() + SOURCE_LIMIT_NS;
+	int error = 0;
+
+	while (!error && agent->source && (!source_synced(agent->source) || agent->compile_due)) {
+		error = loop_step(agent->loop, 100);
+		if (!error && monotonic_ns() >= limit)
+			error = -ETIMEDOUT;
+	}
+	if (error)
+		log_error("the source was not seen as a whole", "error=\"%s\" effect=\"the running agent goes on\"",
+		          strerror(-error));
+	return error;
+}
+
+/* The agent that ran lets go, or the start has failed. */
+static int replace(struct agent *agent)
+{
+	int error = await_source(agent);
+
+	if (!error)
+		error = enrol_at_once(agent);
+	if (!error)
+		error = predecessor_switch(agent);
+	if (error)
+		return error;
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		agent->enrolments[i].options.beside = false;
+		if (agent->enrolments[i].gateway)
+			agent->enrolments[i].gateway->beside = false;
+	}
+	enrol_forget_others(agent);
+	/* Now, and not at the next round: until then connects go to the one that drains. */
+	enrol_clear_other_versions(agent);
+	error = report_start(agent);
+	return error ? error : predecessor_follow(agent);
+}
+
+static int start(struct agent *agent)
+{
+	int error = loop_new(&agent->loop);
+
+	if (!error)
+		error = watch_signals(agent);
+	if (!error)
+		error = own_cgroup_settle(agent->config.agent_cgroup, &agent->agent_cgroup);
+	if (error)
+		return error;
+	resources_raise_descriptors(agent->config.max_connections, agent->config.gateways.count, agent->worker_count,
+	                            &agent->descriptors);
+	error = memory_watch_start(&agent->memory_watch, agent->loop, agent->agent_cgroup, cgroup2_mount(),
+	                           agent->config.memory_budget, &agent->memory_budget);
+	if (error)
+		return error;
+	agent->failures = failures_new();
+	agent->trace = trace_new();
+	agent->evidence = evidence_new();
+	agent->contexts = context_table_new();
+	agent->snapshots = snapshot_holder_new();
+	agent->registry = settings_registry_new();
+	if (!agent->failures || !agent->trace || !agent->evidence || !agent->contexts || !agent->snapshots ||
+	    !agent->registry)
+		return -ENOMEM;
+	error = prepare(agent);
+	if (!error)
+		error = take_over(agent);
+	if (!error && !agent->socket)
+		error = replace(agent);
+	if (!error)
+		error = ulp_watch_start(agent);
+	if (!error)
+		error = start_watchdog(agent);
+	if (!error)
+		successor_listen(agent);
+	return error;
+}
+
 static void stop(struct agent *agent)
 {
+	watchdog_free(agent->watchdog);
+	heap_trim_stop(&agent->heap_trim);
+	memory_watch_stop(&agent->memory_watch);
 	if (agent->loop) {
+		predecessor_free(agent);
+		monitor_stop(agent);
+		ulp_watch_stop(agent);
 		report_stop(agent);
+		trace_watch_stop(agent);
 		enrol_stop(agent);
 	}
 	for (unsigned int i = 0; i < agent->worker_count && agent->workers; i++)
 		worker_stop(agent->workers[i]);
 	free(agent->workers);
-	if (agent->loop)
+	if (agent->loop) {
+		successor_free(agent); /* until now workers may have sent by it */
 		sync_stop(agent);
+	}
 	/* The hooks stay attached: covered destinations are refused until an agent is there again. */
 	if (agent->hooks)
 		hooks_free(agent->hooks);
@@ -305,11 +392,16 @@ static void stop(struct agent *agent)
 		snapshot_holder_free(agent->snapshots);
 	context_table_free(agent->contexts);
 	failures_free(agent->failures);
+	trace_free(agent->trace);
+	evidence_free(agent->evidence);
+	traffic_free(agent->traffic);
 	decide_free(agent);
 	free(agent->agent_cgroup);
+	resources_unlock_pins(&agent->pins_lock);
 	if (agent->signal_event.registered)
 		close(agent->signal_event.fd);
 	loop_free(agent->loop);
+	worker_claim_release(&agent->claim);
 	config_free(&agent->config);
 	pthread_mutex_destroy(&agent->decisions_lock);
 	free(agent);
@@ -328,6 +420,8 @@ int agent_run(struct config *config)
 	memset(config, 0, sizeof(*config));
 	pthread_mutex_init(&agent->decisions_lock, NULL);
 	agent->started_ns = monotonic_ns();
+	agent->claim.fd = -1;
+	agent->pins_lock = -1;
 	agent->worker_count = config_worker_count(&agent->config);
 	log_info("agent starts", "version=%s workers=%u", postern_version, agent->worker_count);
 	error = start(agent);

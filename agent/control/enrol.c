@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Gateways of the configuration: each is tried again until its cgroup exists, its hooks are on and its namespace is
- * known; then the workers get its listeners. A gateway whose namespace is gone is taken back and tried anew.
+ * Gateways: each is tried again until its cgroup exists, its hooks are on and its namespace is known; then the workers
+ * get its listeners. A gateway whose namespace is gone is taken back and tried anew. Which there are is said by the
+ * configuration, and by enrol_pods.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,14 +11,20 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "base/service_manager.h"
 #include "control/agent.h"
+#include "control/predecessor.h"
+#include "control/successor.h"
 #include "datapath/hooks.h"
+#include "datapath/shadow.h"
+#include "datapath/traffic.h"
+#include "node/pod_gateways.h"
+#include "source/source.h"
 
 #define RETRY_NS         100000000ull /* while one is not READY */
 #define CHECK_NS         1000000000ull
 #define AUDIT_NS         30000000000ull
 #define PORTS_PER_WORKER 2
+#define IMPATIENT_NS     30000000000ull /* a Pod that was news so long ago is waited for without haste */
 
 static void set_reason(struct enrolment *enrolment, const char *reason)
 {
@@ -27,24 +34,43 @@ static void set_reason(struct enrolment *enrolment, const char *reason)
 		return;
 	snprintf(enrolment->reason, sizeof(enrolment->reason), "%s", reason);
 	if (reason[0])
-		log_warning("gateway not enrolled", "gateway=%s reason=%s", enrolment->config->name,
+		log_warning("gateway not enrolled", "gateway=%s reason=%s", enrolment->name,
 		            log_quote(reason, quoted, sizeof(quoted)));
+}
+
+/* The options borrow what lives in the enrolment; a Pod's Gateways and mode may have changed since. */
+static void describe(struct enrolment *enrolment)
+{
+	if (!enrolment->pod)
+		return;
+	enrolment->options.refs = enrolment->pod->refs;
+	enrolment->options.ref_count = enrolment->pod->ref_count;
+	enrolment->options.mode = enrolment->pod->mode;
 }
 
 static void create(struct agent *agent, struct enrolment *enrolment)
 {
-	const struct gateway *others[POSTERN_MAX_GATEWAYS];
+	const struct gateway *others[POSTERN_MAX_SERVED];
+	_cleanup_free_ char *cgroup = NULL;
 	size_t other_count = 0;
 	char error[256] = "";
 
+	if (enrolment->pod) {
+		cgroup = enrol_pod_cgroup(enrolment);
+		if (!cgroup)
+			return;
+		enrolment->options.cgroup = cgroup;
+	}
 	for (size_t i = 0; i < agent->enrolment_count && other_count < ARRAY_SIZE(others); i++) {
 		if (agent->enrolments[i].gateway)
 			others[other_count++] = agent->enrolments[i].gateway;
 	}
+	describe(enrolment);
 	if (gateway_new(&enrolment->options, others, other_count, &enrolment->gateway, error, sizeof(error)) != 0)
 		set_reason(enrolment, error);
 	else
 		set_reason(enrolment, "");
+	enrolment->options.cgroup = enrolment->config ? enrolment->config->cgroup : NULL;
 }
 
 static void unserve(void *context, const struct gateway *gateway)
@@ -54,6 +80,7 @@ static void unserve(void *context, const struct gateway *gateway)
 
 	for (unsigned int i = 0; i < agent->worker_count; i++)
 		(void)worker_remove_gateway(agent->workers[i], gateway);
+	traffic_forget_gateway(agent->traffic, gateway->name);
 	enrolment->served = false;
 }
 
@@ -79,6 +106,7 @@ static void withdraw(struct enrolment *enrolment)
 {
 	if (enrolment->served)
 		unserve(enrolment, enrolment->gateway);
+	gateway_forget_listeners(enrolment->gateway, enrolment->agent->hooks);
 	gateway_free(enrolment->gateway);
 	enrolment->gateway = NULL;
 }
@@ -86,10 +114,15 @@ static void withdraw(struct enrolment *enrolment)
 /* Hooks first, for all: see gateway_attach(). */
 static void attach(struct agent *agent, struct enrolment *enrolment)
 {
+	if (!enrolment->name)
+		return;
 	if (!enrolment->gateway)
 		create(agent, enrolment);
-	if (enrolment->gateway && enrolment->gateway->state != GATEWAY_LOST)
-		(void)gateway_attach(enrolment->gateway, agent->hooks);
+	if (!enrolment->gateway || enrolment->gateway->state == GATEWAY_LOST)
+		return;
+	if (enrolment->pod && enrolment->gateway->state == GATEWAY_CONFIGURED)
+		enrol_pod_attaching(enrolment, enrolment->gateway->cgroup_path);
+	(void)gateway_attach(enrolment->gateway, agent->hooks);
 }
 
 static void advance(struct agent *agent, struct enrolment *enrolment)
@@ -111,29 +144,32 @@ static void advance(struct agent *agent, struct enrolment *enrolment)
 		sync_sweep(agent, enrolment->gateway, false);
 }
 
-static bool all_ready(const struct agent *agent)
+/* Is there one whose next step is worth a look every tenth of a second? */
+static bool is_pressing(const struct enrolment *enrolment, uint64_t now_ns)
 {
-	for (size_t i = 0; i < agent->enrolment_count; i++) {
-		if (!agent->enrolments[i].gateway || agent->enrolments[i].gateway->state != GATEWAY_READY)
-			return false;
-	}
-	return true;
+	if (!enrolment->name || (enrolment->gateway && enrolment->gateway->state == GATEWAY_READY))
+		return false;
+	return !enrolment->pod || (!enrolment->out_of_reach && now_ns - enrolment->looked_ns < IMPATIENT_NS);
 }
 
-/*
- * After the first round every cgroup that exists has its hooks, so a gateway may start. Not at "ready": that waits for
- * gateways which may be ordered after this service.
- */
-static void notify_service_manager(struct agent *agent)
+static bool any_pressing(const struct agent *agent)
 {
-	int error;
+	uint64_t now = monotonic_ns();
 
-	if (agent->notified)
-		return;
-	agent->notified = true;
-	error = service_manager_notify("READY=1");
-	if (error < 0)
-		log_warning("service manager not told", "error=\"%s\"", strerror(-error));
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		if (is_pressing(&agent->enrolments[i], now))
+			return true;
+	}
+	return false;
+}
+
+static size_t enrolled_count(const struct agent *agent)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < agent->enrolment_count; i++)
+		count += agent->enrolments[i].name != NULL;
+	return count;
 }
 
 static void on_enrol(struct loop_timer *timer)
@@ -146,13 +182,17 @@ static void on_enrol(struct loop_timer *timer)
 		attach(agent, &agent->enrolments[i]);
 	for (size_t i = 0; i < agent->enrolment_count; i++)
 		advance(agent, &agent->enrolments[i]);
-	notify_service_manager(agent);
+	/* Every cgroup that exists has its hooks now, so a gateway may start. Not at "ready": that waits for gateways
+	 * which may be ordered after this service. */
+	service_started(agent);
+	if (!successor_is_expected(agent))
+		enrol_clear_other_versions(agent);
 	ready = agent_ready(agent, reason, sizeof(reason));
 	if (ready && !agent->announced) {
 		agent->announced = true;
-		log_info("agent ready", "gateways=%zu workers=%u", agent->enrolment_count, agent->worker_count);
+		log_info("agent ready", "gateways=%zu workers=%u", enrolled_count(agent), agent->worker_count);
 	}
-	if (loop_timer_set(agent->loop, timer, all_ready(agent) ? CHECK_NS : RETRY_NS) != 0)
+	if (loop_timer_set(agent->loop, timer, any_pressing(agent) ? RETRY_NS : CHECK_NS) != 0)
 		log_error("no memory", "what=\"enrolment timer\"");
 }
 
@@ -166,72 +206,283 @@ static void on_audit(struct loop_timer *timer)
 		log_error("no memory", "what=\"audit timer\"");
 }
 
-/*
- * Gateways that an earlier agent served and that are no longer configured: their pinned hooks would refuse for ever.
- * One that cannot be taken away is no reason not to serve the others.
- */
-static void forget_others(struct agent *agent)
+/* That of /readyz is no enrolment, and as much in use as they are. */
+static const struct gateway *probes_own(const struct agent *agent)
 {
-	const char *names[POSTERN_MAX_GATEWAYS];
-	size_t count = 0;
+	return agent->monitor.probe.gateway;
+}
+
+/* Of all that there are, whether their hooks are on or not; free() the array. NULL: no memory. */
+static const char **names_of_all(const struct agent *agent, size_t *count)
+{
+	const char **names = calloc(agent->enrolment_count + 1, sizeof(*names));
+
+	*count = 0;
+	for (size_t i = 0; i < agent->enrolment_count && names; i++) {
+		if (agent->enrolments[i].name)
+			names[(*count)++] = agent->enrolments[i].name;
+	}
+	if (names && probes_own(agent))
+		names[(*count)++] = probes_own(agent)->name;
+	return names;
+}
+
+static bool has_id(void *context, uint32_t id)
+{
+	const struct agent *agent = context;
+
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		if (agent->enrolments[i].name && agent->enrolments[i].options.id == id)
+			return true;
+	}
+	return probes_own(agent) && probes_own(agent)->id == id;
+}
+
+/*
+ * Gateways that an earlier agent served and that there are no more: their pinned hooks would refuse for ever. Not
+ * before the source has said which Pods there are: without their hooks they would speak plainly. One that cannot be
+ * taken away is no reason not to serve the others.
+ */
+void enrol_forget_others(struct agent *agent)
+{
+	_cleanup_free_ const char **names = NULL;
+	size_t count;
 	int removed;
 
-	while (count < agent->enrolment_count && count < ARRAY_SIZE(names)) {
-		names[count] = agent->enrolments[count].config->name;
-		count++;
-	}
-	removed = hooks_keep_gateways(agent->hooks, names, count);
+	if (agent->source && !source_synced(agent->source))
+		return;
+	names = names_of_all(agent, &count);
+	removed = names ? hooks_keep_gateways(agent->hooks, names, count) : -ENOMEM;
+	if (removed >= 0)
+		removed = hooks_keep_gateway_ids(agent->hooks, has_id, agent);
 	if (removed < 0)
 		log_error("hooks of earlier gateways not taken away", "error=\"%s\"", strerror(-removed));
+	agent->others_forgotten = removed >= 0;
+}
+
+void enrol_clear_other_versions(struct agent *agent)
+{
+	_cleanup_free_ const char **names = NULL;
+	size_t count;
+	int removed;
+
+	if (!hooks_other_versions(agent->hooks) || (agent->source && !source_synced(agent->source)))
+		return;
+	names = names_of_all(agent, &count);
+	removed = names ? hooks_clear_other_versions(agent->hooks, names, count,
+	                                             worker_claim_others(&agent->claim) != 0)
+	                : -ENOMEM;
+	if (removed < 0)
+		log_error("hooks of another version not taken away", "error=\"%s\"", strerror(-removed));
+}
+
+/* Of this agent's, of one that runs or drains, or of an earlier life whose hooks are still on somebody's cgroup. */
+static bool id_is_used(struct agent *agent, uint32_t id)
+{
+	struct postern_gateway entry;
+
+	return !predecessor_spares_id(agent, id) || has_id(agent, id) ||
+	       hooks_get_gateway(agent->hooks, id, &entry) == 0;
+}
+
+/*
+ * The same as that of the agent that is replaced, or of the earlier life: then the kernel's maps change from its ports
+ * to ours in one step. A new one is one that nobody had for long: what still speaks of it belongs to another gateway.
+ */
+static uint32_t id_for(struct agent *agent, const char *name)
+{
+	uint64_t cgroup;
+	uint32_t id = predecessor_gateway_id(agent, name);
+
+	if (!id)
+		id = hooks_pinned_gateway_id(agent->hooks, name, &cgroup);
+	if (id && !has_id(agent, id))
+		return id;
+	do
+		id = ++agent->last_gateway_id;
+	while (id == 0 || id_is_used(agent, id));
+	return id;
+}
+
+static int check_served(struct agent *agent)
+{
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		const struct enrolment *enrolment = &agent->enrolments[i];
+		const struct gateway *gateway = enrolment->gateway;
+
+		if (!enrolment->name || !predecessor_serves(agent, enrolment->name) ||
+		    (gateway && gateway->state == GATEWAY_READY))
+			continue;
+		log_error("a gateway of the running agent cannot be served", "gateway=%s reason=\"%s\"",
+		          enrolment->name, gateway ? gateway->reason : enrolment->reason);
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+int enrol_at_once(struct agent *agent)
+{
+	for (size_t i = 0; i < agent->enrolment_count; i++)
+		attach(agent, &agent->enrolments[i]);
+	for (size_t i = 0; i < agent->enrolment_count; i++)
+		advance(agent, &agent->enrolments[i]);
+	return check_served(agent);
+}
+
+void enrol_pause(struct agent *agent)
+{
+	agent->enrolment_paused = true;
+	loop_timer_cancel(agent->loop, &agent->enrol_timer);
+	loop_timer_cancel(agent->loop, &agent->audit_timer);
+}
+
+int enrol_resume(struct agent *agent)
+{
+	int first_error = 0;
+
+	agent->enrolment_paused = false;
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		struct gateway *gateway = agent->enrolments[i].gateway;
+		int error = gateway ? gateway_reopen(gateway, agent->hooks) : 0;
+
+		first_error = first_error ? first_error : error;
+	}
+	if (loop_timer_set(agent->loop, &agent->audit_timer, AUDIT_NS) != 0 ||
+	    loop_timer_set(agent->loop, &agent->enrol_timer, 0) != 0)
+		first_error = -ENOMEM;
+	enrol_pods(agent); /* what came and went meanwhile */
+	return first_error;
+}
+
+/* ---- places ---- */
+
+struct enrolment *enrol_find(const struct agent *agent, const char *name)
+{
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		if (agent->enrolments[i].name && strcmp(agent->enrolments[i].name, name) == 0)
+			return &agent->enrolments[i];
+	}
+	return NULL;
+}
+
+static struct enrolment *free_place(struct agent *agent)
+{
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		if (!agent->enrolments[i].name)
+			return &agent->enrolments[i];
+	}
+	return agent->enrolment_count < POSTERN_MAX_SERVED ? &agent->enrolments[agent->enrolment_count++] : NULL;
+}
+
+struct enrolment *enrol_add(struct agent *agent, const char *name)
+{
+	struct enrolment *enrolment = free_place(agent);
+	char *copy = enrolment ? strdup(name) : NULL;
+
+	if (!copy)
+		return NULL;
+	*enrolment = (struct enrolment){.agent = agent, .looked_ns = monotonic_ns()};
+	enrolment->options = (struct gateway_options){
+	        .name = copy,
+	        .id = id_for(agent, name),
+	        .worker_count = agent->worker_count,
+	        .ports_per_worker = PORTS_PER_WORKER,
+	        .beside = predecessor_shares_maps(agent),
+	        .first_port = agent->config.ports.first,
+	        .last_port = agent->config.ports.last,
+	        .agent_cgroup = agent->agent_cgroup,
+	        .serve = serve,
+	        .unserve = unserve,
+	        .avoid_port = enrol_port_is_taken,
+	        .context = enrolment,
+	};
+	enrolment->name = copy;
+	return enrolment;
+}
+
+static void release_place(struct enrolment *enrolment)
+{
+	free(enrolment->name);
+	enrolment->name = NULL;
+}
+
+void enrol_remove(struct enrolment *enrolment)
+{
+	struct agent *agent = enrolment->agent;
+	struct gateway *gateway = enrolment->gateway;
+
+	shadow_forget_gateway(agent->shadow, enrolment->options.id);
+	if (enrolment->served)
+		unserve(enrolment, gateway);
+	if (gateway) {
+		(void)gateway_detach(gateway, agent->hooks);
+		gateway_free(gateway);
+	} else {
+		/* It was never there in this life; in an earlier one it may have been. */
+		(void)hooks_detach_gateway(agent->hooks, enrolment->name, "");
+		(void)hooks_delete_gateway(agent->hooks, enrolment->options.id);
+	}
+	enrolment->gateway = NULL;
+	release_place(enrolment);
+}
+
+void enrol_hurry(struct agent *agent)
+{
+	loop_timer_cancel(agent->loop, &agent->enrol_timer);
+	if (loop_timer_set(agent->loop, &agent->enrol_timer, 0) != 0)
+		log_error("no memory", "what=\"enrolment timer\"");
+}
+
+static int add_configured(struct agent *agent, const struct config_gateway *config)
+{
+	struct enrolment *enrolment = enrol_add(agent, config->name);
+
+	if (!enrolment)
+		return -ENOMEM;
+	enrolment->config = config;
+	enrolment->options.cgroup = config->cgroup;
+	enrolment->options.netns = config->netns;
+	enrolment->options.refs = config->refs;
+	enrolment->options.ref_count = config->ref_count;
+	enrolment->options.mode = config->mode;
+	return 0;
 }
 
 int enrol_start(struct agent *agent)
 {
 	const struct config *config = &agent->config;
-	int error;
+	int error = 0;
 
-	agent->enrolments = calloc(config->gateways.count ? config->gateways.count : 1, sizeof(*agent->enrolments));
+	agent->enrolments = calloc(POSTERN_MAX_SERVED, sizeof(*agent->enrolments));
 	if (!agent->enrolments)
 		return -ENOMEM;
-	agent->enrolment_count = config->gateways.count;
-	for (size_t i = 0; i < agent->enrolment_count; i++) {
-		struct enrolment *enrolment = &agent->enrolments[i];
-
-		enrolment->agent = agent;
-		enrolment->config = &config->gateways.at[i];
-		enrolment->options = (struct gateway_options){
-		        .name = enrolment->config->name,
-		        .cgroup = enrolment->config->cgroup,
-		        .netns = enrolment->config->netns,
-		        .mode = enrolment->config->mode,
-		        .id = (uint32_t)i + 1,
-		        .worker_count = agent->worker_count,
-		        .ports_per_worker = PORTS_PER_WORKER,
-		        .first_port = config->ports.first,
-		        .last_port = config->ports.last,
-		        .agent_cgroup = agent->agent_cgroup,
-		        .serve = serve,
-		        .unserve = unserve,
-		        .context = enrolment,
-		};
-	}
-	forget_others(agent);
 	agent->enrol_timer.on_expire = on_enrol;
 	agent->audit_timer.on_expire = on_audit;
-	error = loop_timer_set(agent->loop, &agent->audit_timer, AUDIT_NS);
+	for (size_t i = 0; i < config->gateways.count && !error; i++)
+		error = add_configured(agent, &config->gateways.at[i]);
+	if (!error)
+		error = loop_timer_set(agent->loop, &agent->audit_timer, AUDIT_NS);
 	if (!error)
 		error = loop_timer_set(agent->loop, &agent->enrol_timer, 0);
-	return error;
+	if (!error)
+		error = shadow_watch_start(agent);
+	if (error)
+		return error;
+	enrol_pods(agent);
+	return 0;
 }
 
 void enrol_stop(struct agent *agent)
 {
+	shadow_watch_stop(agent);
 	loop_timer_cancel(agent->loop, &agent->enrol_timer);
 	loop_timer_cancel(agent->loop, &agent->audit_timer);
 	for (size_t i = 0; i < agent->enrolment_count; i++) {
 		if (agent->enrolments[i].gateway)
 			withdraw(&agent->enrolments[i]);
+		release_place(&agent->enrolments[i]);
 	}
+	enrol_pods_stop(agent);
 	free(agent->enrolments);
 	agent->enrolments = NULL;
 	agent->enrolment_count = 0;

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "control/kernel_guards.h"
+#include "control/path_probe_key.h"
 
 #define RETRY_NS       1000000000ull
 #define MAX_PLAIN_KEYS 65536
@@ -21,15 +22,6 @@ static bool is_covered(enum postern_verdict verdict)
 static bool same_key(const struct postern_destination_key *left, const struct postern_destination_key *right)
 {
 	return memcmp(left, right, sizeof(*left)) == 0;
-}
-
-/* In the order of the snapshot. */
-static int compare_keys(const struct postern_destination_key *left, const struct postern_destination_key *right)
-{
-	int order = memcmp(&left->address, &right->address, sizeof(left->address));
-
-	/* Network byte order compares as bytes. */
-	return order ? order : memcmp(&left->port, &right->port, sizeof(left->port));
 }
 
 /* The destination of this very key: not the one of any port of its address. */
@@ -74,19 +66,49 @@ static void complete(struct kernel_maps *maps)
 	}
 }
 
-static int set_plain(struct kernel_maps *maps, const struct postern_destination_key *key)
-{
-	const struct postern_destination plain = {.verdict = POSTERN_VERDICT_PLAIN};
-
-	return hooks_set_destination(maps->hooks, key, &plain);
-}
-
 /* 0 if the key is not in the map any more. */
 static int delete_key(struct kernel_maps *maps, const struct postern_destination_key *key)
 {
 	int error = hooks_delete_destination(maps->hooks, key);
 
 	return error == -ENOENT ? 0 : error;
+}
+
+struct address_search {
+	const struct postern_address *address;
+	bool found;
+};
+
+static bool note_address(void *context, const struct postern_destination_key *key, uint64_t *value)
+{
+	struct address_search *search = context;
+
+	(void)value;
+	search->found |= address_equal(&key->address, search->address);
+	return true;
+}
+
+/* "Any port" would answer for a covered port of the address that found no room: without it that miss is a HOLD. */
+static bool hides_overflow(struct kernel_maps *maps, const struct postern_destination_key *key)
+{
+	struct address_search search = {.address = &key->address};
+
+	if (!key->port && maps->overflow.count)
+		key_table_filter(&maps->overflow, note_address, &search);
+	return search.found;
+}
+
+/* -E2BIG: there is no room, and its miss is right, too. */
+static int set_plain(struct kernel_maps *maps, const struct postern_destination_key *key)
+{
+	const struct postern_destination plain = {.verdict = POSTERN_VERDICT_PLAIN};
+
+	if (hides_overflow(maps, key)) {
+		int error = delete_key(maps, key);
+
+		return error ? error : -E2BIG;
+	}
+	return hooks_set_destination(maps->hooks, key, &plain);
 }
 
 /* Without memory to remember it the key stays as it is until something changes it: the safe side. */
@@ -114,12 +136,16 @@ static void note_earlier(void *context, const struct postern_destination_key *ke
 	const struct postern_destination denied = {.verdict = POSTERN_VERDICT_DENY};
 	const struct destination *named = snapshot_find(earlier->snapshot, key);
 
+	if (path_probe_is_key(key)) /* nobody's but the probe's, which writes it before each use */
+		return;
 	if (named && same_key(&named->key, key)) {
 		if (is_covered(value->verdict) && key_table_set(&earlier->covered, key, 0) != 0)
 			log_error("no memory", "what=\"a key of an earlier life\"");
 		return;
 	}
 	if (!is_covered(value->verdict)) {
+		if (maps->inherits && maps->plain.count < MAX_PLAIN_KEYS && key_table_set(&maps->plain, key, 0) == 0)
+			return;
 		let_leave(maps, key, earlier->now_ns + KERNEL_MAPS_DELAY_NS);
 		return;
 	}
@@ -183,28 +209,27 @@ static void pass_plain(struct passage *passage, const struct destination *new, c
 		(void)set_plain(maps, &new->key);
 }
 
-/* Both come in one order: one walk over both. "Any port" of an address comes before its ports. */
-static void walk(struct passage *passage, const struct snapshot *old)
+static void pass_gone(struct passage *passage, const struct destination *old)
 {
-	size_t old_count = old ? snapshot_destination_count(old) : 0;
-	size_t new_count = snapshot_destination_count(passage->new);
-	size_t i = 0, j = 0;
+	const struct destination *instead = snapshot_find(passage->new, &old->key);
 
-	while (i < old_count || j < new_count) {
-		const struct destination *before = i < old_count ? snapshot_destination_at(old, i) : NULL;
-		const struct destination *after = j < new_count ? snapshot_destination_at(passage->new, j) : NULL;
-		int order = !before ? 1 : !after ? -1 : compare_keys(&before->key, &after->key);
+	/* "Any port" of its address decides about its live connections from now on. */
+	if (instead && is_covered(instead->verdict))
+		passage->change.tightened = true;
+	let_leave(passage->maps, &old->key, passage->now_ns + KERNEL_MAPS_DELAY_NS);
+}
 
-		i += order <= 0;
-		j += order >= 0;
-		if (order < 0)
-			let_leave(passage->maps, &before->key, passage->now_ns + KERNEL_MAPS_DELAY_NS);
-		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): without an `after` the order is -1 */
-		else if (is_covered(after->verdict))
-			pass_covered(passage, after, order == 0 ? before : NULL);
-		else
-			pass_plain(passage, after, order == 0 ? before : NULL);
-	}
+/* "Any port" of an address comes before its ports. */
+static void pass(void *context, const struct destination *old, const struct destination *new)
+{
+	struct passage *passage = context;
+
+	if (!new)
+		pass_gone(passage, old);
+	else if (is_covered(new->verdict))
+		pass_covered(passage, new, old);
+	else
+		pass_plain(passage, new, old);
 }
 
 /* Remembered as nobody's: as long as nobody names it. */
@@ -231,13 +256,29 @@ static bool keep_unless_in_front(void *context, const struct postern_destination
 	return !named || !is_covered(named->verdict) || delete_key(passage->maps, key) != 0;
 }
 
+/* See hides_overflow(): a PLAIN "any port" that was there before. What leaves or is kept is covered still. */
+static void take_any_port_away(struct passage *passage, const struct postern_destination_key *key)
+{
+	const struct postern_destination_key any_port = {.address = key->address};
+	const struct destination *named = find_exact(passage->new, &any_port);
+	struct kernel_maps *maps = passage->maps;
+
+	if (!key->port || !named || is_covered(named->verdict) || key_table_find(&maps->leaving, &any_port))
+		return;
+	if (delete_key(maps, &any_port) != 0)
+		maps->incomplete = true;
+}
+
 static bool keep_overflow(void *context, const struct postern_destination_key *key, uint64_t *value)
 {
 	struct passage *passage = context;
 	const struct destination *named = find_exact(passage->new, key);
 
 	(void)value;
-	return named && is_covered(named->verdict);
+	if (!named || !is_covered(named->verdict))
+		return false;
+	take_any_port_away(passage, key);
+	return true;
 }
 
 void kernel_maps_apply(struct kernel_maps *maps, struct snapshot *snapshot, uint64_t now_ns,
@@ -252,19 +293,53 @@ void kernel_maps_apply(struct kernel_maps *maps, struct snapshot *snapshot, uint
 	        .covered_earlier = &earlier.covered,
 	};
 
+	bool overflowed = maps->overflow.count > 0;
+
+	if (maps->retired) {
+		maps->applied = snapshot_ref(snapshot);
+		snapshot_unref(old);
+		*change = (struct kernel_maps_change){.tightened = true};
+		return;
+	}
 	kernel_guards_grow(maps, snapshot, now_ns);
 	if (!old)
 		take_over(maps, snapshot, now_ns, &earlier);
-	walk(&passage, old);
+	snapshot_diff(old, snapshot, pass, &passage);
 	key_table_filter(&maps->plain, keep_plain, &passage);
 	key_table_filter(&maps->leaving, keep_unless_in_front, &passage);
 	key_table_filter(&maps->kept, keep_unless_in_front, &passage);
 	key_table_filter(&maps->overflow, keep_overflow, &passage);
-	kernel_guards_grow(maps, snapshot, now_ns); /* for those that found no room */
+	if (overflowed || maps->overflow.count) /* for those that found no room, or need none any more */
+		kernel_guards_grow(maps, snapshot, now_ns);
 	maps->applied = snapshot_ref(snapshot);
 	snapshot_unref(old);
 	key_table_free(&earlier.covered);
 	*change = passage.change;
+}
+
+static void adopt(void *context, const struct postern_destination_key *key, const struct postern_destination *value)
+{
+	struct kernel_maps *maps = context;
+	const struct destination *named = snapshot_find(maps->applied, key);
+
+	if (is_covered(value->verdict) || (named && same_key(&named->key, key)) || key_table_find(&maps->plain, key) ||
+	    key_table_find(&maps->leaving, key) || key_table_find(&maps->kept, key))
+		return;
+	if (named && is_covered(named->verdict))
+		(void)delete_key(maps, key);
+	else if (maps->plain.count >= MAX_PLAIN_KEYS || key_table_set(&maps->plain, key, 0) != 0)
+		(void)delete_key(maps, key); /* its miss is a HOLD, or passes: both are right */
+}
+
+void kernel_maps_adopt(struct kernel_maps *maps)
+{
+	int error;
+
+	if (!maps->applied || maps->retired)
+		return;
+	error = hooks_for_each_destination(maps->hooks, adopt, maps);
+	if (error)
+		log_error("destination map unreadable", "error=\"%s\"", strerror(-error));
 }
 
 /* ---- what is due ---- */
@@ -340,7 +415,7 @@ uint64_t kernel_maps_settle(struct kernel_maps *maps, uint64_t now_ns, bool in_o
 {
 	struct settlement settlement = {.maps = maps, .now_ns = now_ns, .in_order = in_order};
 
-	if (!maps->applied)
+	if (!maps->applied || maps->retired)
 		return 0;
 	key_table_filter(&maps->leaving, keep_leaving, &settlement);
 	key_table_filter(&maps->kept, keep_earlier, &settlement);
@@ -375,11 +450,25 @@ bool kernel_maps_is_leaving(const struct kernel_maps *maps, const struct postern
 	return key_table_find(&maps->leaving, key) || key_table_find(&maps->leaving, &any_port);
 }
 
+/* By its own key or by "any port" of its address. */
+static bool is_kept(const struct kernel_maps *maps, const struct postern_destination_key *key)
+{
+	const struct postern_destination_key any_port = {.address = key->address};
+
+	return key_table_find(&maps->kept, key) || key_table_find(&maps->kept, &any_port);
+}
+
 int kernel_maps_let_pass(struct kernel_maps *maps, const struct postern_destination_key *key)
 {
 	const struct destination *named = snapshot_find(maps->applied, key);
 	int error;
 
+	if (path_probe_is_key(key))
+		return -EPERM;
+	if (!(named && same_key(&named->key, key)) && is_kept(maps, key))
+		return -EPERM;
+	if (maps->retired)
+		return named && is_covered(named->verdict) ? -EPERM : hooks_let_pass_unless_known(maps->hooks, key);
 	if (named)
 		return is_covered(named->verdict) ? -EPERM : set_plain(maps, &named->key);
 	if (!key_table_find(&maps->plain, key)) {
@@ -406,14 +495,27 @@ int kernel_maps_start(struct kernel_maps *maps, struct hooks *hooks, const struc
 	return kernel_guards_start(maps);
 }
 
-void kernel_maps_stop(struct kernel_maps *maps)
+static void free_tables(struct kernel_maps *maps)
 {
-	snapshot_unref(maps->applied);
-	maps->applied = NULL;
 	key_table_free(&maps->leaving);
 	key_table_free(&maps->kept);
 	key_table_free(&maps->plain);
 	key_table_free(&maps->overflow);
+}
+
+void kernel_maps_retire(struct kernel_maps *maps)
+{
+	free_tables(maps);
+	maps->incomplete = maps->unguarded = false;
+	maps->guards_due_ns = 0;
+	maps->retired = true;
+}
+
+void kernel_maps_stop(struct kernel_maps *maps)
+{
+	snapshot_unref(maps->applied);
+	maps->applied = NULL;
+	free_tables(maps);
 	free(maps->cidrs);
 	maps->cidrs = NULL;
 	maps->cidr_count = maps->cidr_capacity = 0;

@@ -7,9 +7,9 @@
  * verdict for KERNEL_MAPS_DELAY_NS, so that an object which is replaced (deleted and made again) never opens a gap.
  * Each change costs its own keys.
  *
- *   not there --covered or PLAIN--> there --covered no more, or named no more--> leaving --100 ms--> PLAIN, or not
- * there ^                                             |
- *                                     +------------------covered again-------------+
+ *   not there --covered or PLAIN--> there --covered or named no more--> leaving --100 ms--> PLAIN, or not there
+ *                                     ^                                    |
+ *                                     +-----------covered again------------+
  *
  * Two kinds of keys are in the map although the snapshot does not name them: those that a HOLD found to be nobody's
  * (PLAIN until an object names them), and covered ones that an earlier life of the agent left (refused for the time of
@@ -59,11 +59,15 @@ struct kernel_maps {
 	uint64_t guards_due_ns; /* when that goes; 0: there is none */
 	bool incomplete;        /* a covered key is neither in the map nor in overflow */
 	bool unguarded;         /* a guard could not be written */
+	bool retired;           /* another agent writes the maps */
+	bool inherits;          /* the earlier life is an agent that runs: what it found to be nobody's is still that */
 };
 
 /* Reads what an earlier life left, and writes the switches. 0 or negative errno. */
 int kernel_maps_start(struct kernel_maps *maps, struct hooks *hooks, const struct postern_runtime_config *runtime,
                       uint64_t keep_ns);
+/* Another agent writes the maps from now on. What is due is its business; `applied` is still followed. */
+void kernel_maps_retire(struct kernel_maps *maps);
 void kernel_maps_stop(struct kernel_maps *maps); /* the kernel's maps stay as they are */
 
 struct kernel_maps_change {
@@ -81,13 +85,22 @@ void kernel_maps_apply(struct kernel_maps *maps, struct snapshot *snapshot, uint
  */
 uint64_t kernel_maps_settle(struct kernel_maps *maps, uint64_t now_ns, bool in_order);
 
+/*
+ * An agent that drains and has given the maps up may still have said PLAIN of keys that are nobody's
+ * (hooks_let_pass_unless_known()): remember them as this one's own finds, so that they end when they are named, and
+ * take away what stands in front of a covered "any port". While such an agent lives before each kernel_maps_apply(),
+ * and once more when none does.
+ */
+void kernel_maps_adopt(struct kernel_maps *maps);
+
 /* A covered key may pass: the agent is not ready. */
 bool kernel_maps_broken(const struct kernel_maps *maps);
 /* Covered no more, and still in the map as it was. */
 bool kernel_maps_is_leaving(const struct kernel_maps *maps, const struct postern_destination_key *key);
 /*
- * The snapshot does not cover the key: make sure that the map says PLAIN, which the witness judges by. 0; -E2BIG: the
- * map is full, or too many are remembered; -ENOMEM.
+ * The snapshot does not cover the key: make sure that the map says PLAIN, which the witness judges by. 0; -EPERM: it is
+ * covered, or an earlier life had covered it and no object names it now; -E2BIG: the map is full, or too many are
+ * remembered; -ENOMEM.
  */
 int kernel_maps_let_pass(struct kernel_maps *maps, const struct postern_destination_key *key);
 

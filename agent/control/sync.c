@@ -10,19 +10,24 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "base/cleanup.h"
 #include "base/failures.h"
 #include "base/log.h"
 #include "control/agent.h"
+#include "control/successor.h"
 #include "datapath/context_table.h"
 #include "datapath/hooks.h"
 #include "datapath/sweep.h"
 #include "policy/compile.h"
+#include "policy/gateway_identity.h"
+#include "policy/shared_text.h"
 #include "policy/snapshot_holder.h"
 #include "policy/store.h"
-#include "source/files.h"
+#include "kubernetes/client.h"
+#include "kubernetes/credentials.h"
+#include "source/directory.h"
+#include "source/kubernetes.h"
 
 #define COMPILE_RETRY_NS 1000000000ull
 
@@ -41,7 +46,7 @@ void sync_sweep(struct agent *agent, struct gateway *gateway, bool audit)
 	int error;
 
 	if (!agent->maps.applied || !gateway || gateway->state != GATEWAY_READY ||
-	    gateway->mode != POSTERN_MODE_ENFORCE)
+	    gateway->mode != POSTERN_MODE_ENFORCE || successor_has_taken_over(agent))
 		return;
 	error = sweep_gateway(gateway, agent->hooks, sweep_covers, agent->maps.applied, &result);
 	if (error)
@@ -59,9 +64,9 @@ void sync_sweep(struct agent *agent, struct gateway *gateway, bool audit)
 
 /* ---- one pass ---- */
 
-static bool source_in_order(const struct agent *agent)
+static bool in_order(const struct agent *agent)
 {
-	return !agent->files || files_source_error_count(agent->files) == 0;
+	return !agent->source || (source_synced(agent->source) && source_in_order(agent->source));
 }
 
 static void set_timer(struct agent *agent, struct loop_timer *timer, uint64_t due_ns, const char *what)
@@ -75,7 +80,7 @@ static void set_timer(struct agent *agent, struct loop_timer *timer, uint64_t du
 
 static void settle(struct agent *agent)
 {
-	uint64_t next = kernel_maps_settle(&agent->maps, monotonic_ns(), source_in_order(agent));
+	uint64_t next = kernel_maps_settle(&agent->maps, monotonic_ns(), in_order(agent));
 
 	set_timer(agent, &agent->settle_timer, next, "timer for keys that leave");
 }
@@ -85,43 +90,73 @@ static void on_settle(struct loop_timer *timer)
 	struct agent *agent = container_of(timer, struct agent, settle_timer);
 
 	settle(agent);
-	if (agent->deferred.count)
-		decide_pending(agent);
+	decide_deferred(agent);
 }
 
-static void apply(struct agent *agent, struct snapshot *snapshot)
+/* Of agents that drain, as long as there are any, and once more. */
+static void adopt_finds(struct agent *agent)
 {
+	bool others = worker_claim_others(&agent->claim) != 0;
+
+	if (others || agent->others_lived)
+		kernel_maps_adopt(&agent->maps);
+	agent->others_lived = others;
+}
+
+/* Only now is a miss what the maps say it is. Where that cannot be written it stays a HOLD, which we answer. */
+static void say_policy_is_known(struct agent *agent)
+{
+	int error = agent->maps.retired ? 0 : hooks_policy_is_known(agent->hooks);
+
+	if (error)
+		log_error("the kernel was not told that there is a policy",
+		          "error=\"%s\" effect=\"every miss is held\"", strerror(-error));
+}
+
+/* False: some settings have no context yet, for want of memory; what they cover is refused. */
+static bool apply(struct agent *agent, struct snapshot *snapshot)
+{
+	bool other_identities = !gateway_identities_equal(agent->maps.applied, snapshot);
+	bool complete = context_table_add(agent->contexts, snapshot) == 0;
 	struct kernel_maps_change change;
 
-	if (context_table_add(agent->contexts, snapshot) != 0)
+	if (!complete)
 		log_error("no memory", "what=\"TLS contexts\"");
 	snapshot_holder_publish(agent->snapshots, snapshot_ref(snapshot));
 	context_table_trim(agent->contexts, snapshot);
+	adopt_finds(agent);
 	kernel_maps_apply(&agent->maps, snapshot, monotonic_ns(), &change);
+	say_policy_is_known(agent);
 	for (size_t i = 0; change.grew && i < agent->enrolment_count; i++)
 		sync_sweep(agent, agent->enrolments[i].gateway, false);
-	for (unsigned int i = 0; change.tightened && i < agent->worker_count; i++)
-		worker_policy_changed(agent->workers[i]);
+	if (change.tightened || other_identities) {
+		for (unsigned int i = 0; i < agent->worker_count; i++)
+			worker_policy_changed(agent->workers[i]);
+	}
 	settle(agent);
 	set_timer(agent, &agent->compile_timer, snapshot_next_expiry_ns(snapshot), "tombstone timer");
 	log_info("snapshot applied", "generation=%llu destinations=%zu policies=%zu settings=%zu",
 	         (unsigned long long)snapshot_generation(snapshot), snapshot_destination_count(snapshot),
 	         snapshot_policy_count(snapshot), snapshot_settings_count(snapshot));
+	return complete;
+}
+
+#define MAX_CONTESTED_PODS 200
+
+static void want_contested_pods(struct agent *agent)
+{
+	struct object_name pods[MAX_CONTESTED_PODS];
+
+	if (agent->source)
+		source_want_pods(agent->source, pods,
+		                 compiler_contested_pods(agent->compiler, pods, MAX_CONTESTED_PODS));
 }
 
 static int compile_and_apply(struct agent *agent, uint64_t as_of_ns)
 {
-	const struct compile_options options = {
-	        .cluster_cidrs = agent->config.cluster_cidrs.at,
-	        .cluster_cidr_count = agent->config.cluster_cidrs.count,
-	        .trust_every_slice = true,
-	        .now_ns = as_of_ns,
-	        .tombstone_ns = agent->config.tombstone_ns,
-	        .registry = agent->registry,
-	};
-	const struct object_store *store = agent->files ? files_source_store(agent->files) : agent->empty_store;
+	const struct object_store *store = agent->source ? source_store(agent->source) : agent->empty_store;
 	struct snapshot *snapshot = NULL;
-	int error = compile_snapshot(store, &options, agent->maps.applied, &snapshot);
+	int error = compiler_run(agent->compiler, store, as_of_ns, &snapshot);
 
 	/* What the source has said must not be forgotten because it could not be compiled at once. */
 	agent->compile_due = error != 0;
@@ -130,27 +165,54 @@ static int compile_and_apply(struct agent *agent, uint64_t as_of_ns)
 		set_timer(agent, &agent->compile_timer, as_of_ns + COMPILE_RETRY_NS, "compile timer");
 		return error;
 	}
-	apply(agent, snapshot);
+	want_contested_pods(agent);
+	if (!apply(agent, snapshot)) {
+		agent->compile_due = true;
+		set_timer(agent, &agent->compile_timer, as_of_ns + COMPILE_RETRY_NS, "compile timer");
+	}
 	snapshot_unref(snapshot);
+	enrol_pods(agent);
 	return 0;
+}
+
+/* True: there is another bundle. */
+static bool refresh_system_ca(struct agent *agent)
+{
+	struct system_ca *ca = &agent->system_ca;
+	char before[sizeof(ca->problem)];
+	char quoted[2 * sizeof(ca->problem)];
+	bool changed;
+
+	memcpy(before, ca->problem, sizeof(before));
+	changed = system_ca_refresh(ca);
+	if (ca->problem[0] && strcmp(before, ca->problem) != 0)
+		log_warning("system CA bundle not read", "file=%s error=%s in_force=\"%s\"", ca->path,
+		            log_quote(ca->problem, quoted, sizeof(quoted)), ca->bundle ? "the last good one" : "none");
+	if (changed)
+		log_info("system CA bundle read", "file=%s bytes=%zu left_out=%zu", ca->path, ca->bundle->length,
+		         ca->left_out);
+	return changed;
 }
 
 bool sync_refresh(struct agent *agent, bool force)
 {
 	uint64_t now = monotonic_ns();
 
-	if (agent->files) {
-		bool changed = force ? files_source_reload(agent->files) : files_source_refresh(agent->files);
-
-		agent->files_read_ns = now;
-		agent->compile_due |= changed;
+	if (agent->source)
+		agent->compile_due |= source_refresh(agent->source, force);
+	if (refresh_system_ca(agent)) {
+		compiler_set_system_ca(agent->compiler, agent->system_ca.bundle);
+		agent->compile_due = true;
 	}
+	/* Before everything was seen once, an empty store means nothing: what the maps hold stays. */
+	if (agent->source && !source_synced(agent->source))
+		return false;
 	if (agent->compile_due && compile_and_apply(agent, now) != 0)
 		return false;
-	return source_in_order(agent);
+	return in_order(agent);
 }
 
-/* A tombstone has ended, or the last compile failed. */
+/* A tombstone has ended, or the last compile failed, or there was no memory for its contexts. */
 static void on_compile(struct loop_timer *timer)
 {
 	struct agent *agent = container_of(timer, struct agent, compile_timer);
@@ -159,57 +221,154 @@ static void on_compile(struct loop_timer *timer)
 	sync_refresh(agent, false);
 }
 
-static void on_files(struct loop_source *source, uint32_t events)
+static void watch_system_ca(struct agent *agent)
 {
-	(void)events;
-	sync_refresh(container_of(source, struct agent, files_event), false);
+	set_timer(agent, &agent->system_ca_timer, monotonic_ns() + SYSTEM_CA_INTERVAL_NS, "system CA timer");
 }
 
-static int open_files(struct agent *agent)
+static void on_system_ca(struct loop_timer *timer)
 {
-	int error = files_source_open(agent->config.manifests, &agent->files);
+	struct agent *agent = container_of(timer, struct agent, system_ca_timer);
+
+	sync_refresh(agent, false);
+	watch_system_ca(agent);
+}
+
+static void on_changed(void *context)
+{
+	sync_refresh(context, false);
+}
+
+static void on_current(void *context, uint64_t as_of_ns, enum source_scope scope)
+{
+	struct agent *agent = context;
+	bool in_order = sync_refresh(agent, false);
+
+	decide_answer(agent, as_of_ns, scope, in_order);
+}
+
+static int open_kubernetes(struct agent *agent, const struct source_events *events)
+{
+	struct kubernetes_source_options options = {
+	        .loop = agent->loop, .node_name = agent->config.node_name, .events = *events};
+	char message[512], quoted[1024];
+	int error = kubernetes_credentials_open(agent->config.kubeconfig, NULL, &agent->credentials, message,
+	                                        sizeof(message));
 
 	if (error) {
-		log_error("manifests unreadable", "directory=%s error=\"%s\"", agent->config.manifests,
-		          strerror(-error));
+		log_error("no way to the Kubernetes API", "error=%s", log_quote(message, quoted, sizeof(quoted)));
 		return error;
 	}
-	agent->files_event.on_event = on_files;
-	return loop_add(agent->loop, &agent->files_event, files_source_fd(agent->files), EPOLLIN);
+	log_info("Kubernetes API", "server=%s node=%s", kubernetes_credentials_server(agent->credentials),
+	         agent->config.node_name);
+	error = kubernetes_client_new(agent->loop, agent->credentials, &agent->kubernetes);
+	options.client = agent->kubernetes;
+	if (!error)
+		error = kubernetes_source_open(&options, &agent->source);
+	if (error)
+		log_error("Kubernetes API not watched", "error=\"%s\"", strerror(-error));
+	return error;
 }
 
-int sync_start(struct agent *agent)
+static int open_source(struct agent *agent)
+{
+	const struct source_events events = {.changed = on_changed, .current = on_current, .context = agent};
+	int error;
+
+	if (agent->config.source == SOURCE_KUBERNETES)
+		return open_kubernetes(agent, &events);
+	if (!agent->config.manifests[0]) {
+		agent->empty_store = object_store_new();
+		return agent->empty_store ? 0 : -ENOMEM;
+	}
+	error = directory_source_open(agent->config.manifests, agent->loop, &events, &agent->source);
+	if (error)
+		log_error("manifests unreadable", "directory=%s error=\"%s\"", agent->config.manifests,
+		          strerror(-error));
+	return error;
+}
+
+static int start_compiler(struct agent *agent)
+{
+	struct compile_options options = {
+	        .cluster_cidrs = agent->config.cluster_cidrs.at,
+	        .cluster_cidr_count = agent->config.cluster_cidrs.count,
+	        .operators_own = agent->config.source == SOURCE_FILES,
+	        .tombstone_ns = agent->config.tombstone_ns,
+	        .registry = agent->registry,
+	};
+
+	system_ca_init(&agent->system_ca, agent->config.system_ca);
+	(void)refresh_system_ca(agent);
+	options.system_ca = agent->system_ca.bundle;
+	agent->compiler = compiler_new(&options);
+	agent->system_ca_timer.on_expire = on_system_ca;
+	watch_system_ca(agent);
+	return agent->compiler ? 0 : -ENOMEM;
+}
+
+static int start_maps(struct agent *agent, bool inherits)
 {
 	const struct postern_runtime_config runtime = {
 	        .strict = agent->config.coverage == COVERAGE_STRICT,
 	        .lane_enabled = agent->config.lane != SWITCH_OFF && agent->proof.hook[PROOF_LANE].verdict == PROOF_SAFE,
 	};
-	int error = kernel_maps_start(&agent->maps, agent->hooks, &runtime, agent->config.tombstone_ns);
+
+	agent->maps = (struct kernel_maps){.inherits = inherits};
+	return kernel_maps_start(&agent->maps, agent->hooks, &runtime, agent->config.tombstone_ns);
+}
+
+void sync_retire(struct agent *agent)
+{
+	loop_timer_cancel(agent->loop, &agent->settle_timer);
+	kernel_maps_retire(&agent->maps);
+}
+
+int sync_resume(struct agent *agent)
+{
+	int error;
+
+	kernel_maps_stop(&agent->maps);
+	error = start_maps(agent, true);
+	return error ? error : compile_and_apply(agent, monotonic_ns());
+}
+
+int sync_start(struct agent *agent)
+{
+	int error = start_maps(agent, agent->predecessor != NULL);
 
 	agent->settle_timer.on_expire = on_settle;
 	agent->compile_timer.on_expire = on_compile;
-	agent->files_read_ns = monotonic_ns();
 	if (error) {
 		log_error("kernel's maps unreadable", "error=\"%s\"", strerror(-error));
 		return error;
 	}
-	if (agent->config.manifests[0] != '\0') {
-		error = open_files(agent);
-	} else {
-		agent->empty_store = object_store_new();
-		error = agent->empty_store ? 0 : -ENOMEM;
-	}
-	return error ? error : compile_and_apply(agent, agent->files_read_ns);
+	error = open_source(agent);
+	if (!error)
+		error = start_compiler(agent);
+	if (error)
+		return error;
+	agent->compile_due = true;
+	if (agent->source && !source_synced(agent->source))
+		return 0; /* compiled when it is */
+	return compile_and_apply(agent, monotonic_ns());
 }
 
 void sync_stop(struct agent *agent)
 {
-	loop_remove(agent->loop, &agent->files_event);
 	loop_timer_cancel(agent->loop, &agent->settle_timer);
 	loop_timer_cancel(agent->loop, &agent->compile_timer);
-	files_source_close(agent->files);
+	loop_timer_cancel(agent->loop, &agent->system_ca_timer);
+	source_close(agent->source);
+	kubernetes_client_free(agent->kubernetes);
+	kubernetes_credentials_close(agent->credentials);
+	agent->kubernetes = NULL;
+	agent->credentials = NULL;
 	object_store_free(agent->empty_store);
 	kernel_maps_stop(&agent->maps);
-	agent->files = NULL;
+	compiler_free(agent->compiler);
+	system_ca_free(&agent->system_ca);
+	agent->compiler = NULL;
+	agent->source = NULL;
 	agent->empty_store = NULL;
 }

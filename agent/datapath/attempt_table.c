@@ -6,11 +6,13 @@
 #include "base/cleanup.h"
 #include "datapath/worker_internal.h"
 #include "policy/snapshot.h"
-#include "tls/context.h"
 
 /* An orphan waits for its CONNECT record, which comes again before the SYN's retransmit (1 s, then 2 s more). */
 #define ORPHAN_LIMIT_NS 5000000000ull
-/* What was in the ring when an attempt was accepted is read in the next round. */
+/*
+ * What was in the ring when an attempt was accepted is read in the next round. They are freed by the second, not each
+ * by a timer of its own: that would end a wait for each connection.
+ */
 #define ACCEPTED_LIMIT_NS 1000000000ull
 #define MAX_ACCEPTED      8192
 /* SYNs that nobody announced, from strangers in the gateway's namespace: past this they are refused at once. */
@@ -111,11 +113,7 @@ static void let_go(struct attempt *attempt)
 	lane_slot_withdraw(attempt);
 	leave_orphans(attempt);
 	attempt_leave_flight(attempt);
-	tls_context_unref(attempt->context);
-	attempt->context = NULL;
-	snapshot_unref(attempt->snapshot);
-	attempt->snapshot = NULL;
-	attempt->settings = NULL;
+	attempt_forget_decision(attempt);
 }
 
 static void count_out(struct worker *worker)
@@ -141,6 +139,26 @@ void attempt_free(struct attempt *attempt)
 	loop_defer_free(worker->loop, attempt);
 }
 
+static void on_accepted_limit(struct loop_timer *timer);
+
+/* Without memory for it MAX_ACCEPTED is their limit. */
+static void watch_accepted(struct worker *worker)
+{
+	worker->accepted_timer.on_expire = on_accepted_limit;
+	(void)loop_timer_set(worker->loop, &worker->accepted_timer, ACCEPTED_LIMIT_NS);
+}
+
+static void on_accepted_limit(struct loop_timer *timer)
+{
+	struct worker *worker = container_of(timer, struct worker, accepted_timer);
+	uint64_t now = loop_now_ns(worker->loop);
+
+	while (worker->accepted.head && now - worker->accepted.head->accepted_ns >= ACCEPTED_LIMIT_NS)
+		attempt_free(worker->accepted.head);
+	if (worker->accepted.head)
+		watch_accepted(worker);
+}
+
 void attempt_accepted(struct attempt *attempt)
 {
 	struct worker *worker = attempt->worker;
@@ -148,10 +166,13 @@ void attempt_accepted(struct attempt *attempt)
 	let_go(attempt);
 	count_out(worker);
 	attempt->state = ATTEMPT_ACCEPTED;
-	(void)loop_timer_set(worker->loop, &attempt->timer, ACCEPTED_LIMIT_NS);
+	attempt->accepted_ns = loop_now_ns(worker->loop);
+	loop_timer_cancel(worker->loop, &attempt->timer);
 	attempt_list_append(&worker->accepted, attempt);
 	if (++worker->accepted_count > MAX_ACCEPTED)
 		attempt_free(worker->accepted.head);
+	if (!worker->accepted_timer.due_ns)
+		watch_accepted(worker);
 }
 
 /* ---- limits ---- */
@@ -160,6 +181,26 @@ void attempt_accepted(struct attempt *attempt)
 static size_t share_of(size_t limit)
 {
 	return limit - limit / 4;
+}
+
+/* The only gateway may have them all, unless somebody said otherwise. */
+/* Gateways; the one that plays a part for /readyz takes nothing from the others. */
+static bool has_several(const struct worker *worker)
+{
+	unsigned int count = 0;
+
+	for (const struct worker_gateway *each = worker->gateways; each && count < 2; each = each->next)
+		count += each->gateway->probe == NULL;
+	return count > 1;
+}
+
+static size_t gateway_limit(const struct worker *worker)
+{
+	const struct worker_options *options = &worker->options;
+
+	if (options->max_gateway_connections)
+		return options->max_gateway_connections;
+	return has_several(worker) ? share_of(options->max_connections) : options->max_connections;
 }
 
 enum postern_reason attempt_admit(struct attempt *attempt, const char **detail)
@@ -172,13 +213,23 @@ enum postern_reason attempt_admit(struct attempt *attempt, const char **detail)
 
 	leave_orphans(attempt);
 	*detail = "";
-	if (connections + worker->in_flight >= options->max_connections)
+	if (memory_budget_full(options->budget))
+		return REASON_MEMORY_BUDGET;
+	if (options->max_descriptors && 2 * connections + worker->in_flight >= options->max_descriptors)
+		return REASON_NO_DESCRIPTORS;
+	if (connections + worker->in_flight >= options->max_connections) {
+		*detail = "of all gateways";
 		return REASON_TOO_MANY_CONNECTIONS;
+	}
+	if (attempt->gateway->connections + attempt->gateway->in_flight >= gateway_limit(worker)) {
+		*detail = "of this gateway";
+		return REASON_TOO_MANY_CONNECTIONS;
+	}
 	if (worker->in_flight >= options->max_attempts) {
 		*detail = "of all gateways";
 		return REASON_TOO_MANY_HANDSHAKES;
 	}
-	if (worker->gateways->next && attempt->gateway->in_flight >= share_of(options->max_attempts)) {
+	if (has_several(worker) && attempt->gateway->in_flight >= share_of(options->max_attempts)) {
 		*detail = "of this gateway";
 		return REASON_TOO_MANY_HANDSHAKES;
 	}

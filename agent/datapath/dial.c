@@ -10,16 +10,18 @@
 
 #include "base/address.h"
 #include "base/failures.h"
+#include "datapath/dial_reason.h"
 #include "datapath/gateway.h"
 #include "datapath/hooks.h"
 #include "datapath/proof.h"
+#include "datapath/traffic.h"
 #include "datapath/worker_internal.h"
+#include "datapath/worker_trace.h"
 #include "policy/snapshot.h"
 
 #define KEEPALIVE_IDLE_SECONDS     60
 #define KEEPALIVE_INTERVAL_SECONDS 10
 #define KEEPALIVE_PROBES           6
-#define USER_TIMEOUT_MS            120000u /* unacknowledged data: the backend's node is gone */
 
 /* What the agent was doing, and the system's word for what went wrong. */
 static void refuse_errno(struct attempt *attempt, enum postern_reason reason, const char *what, int error)
@@ -30,35 +32,6 @@ static void refuse_errno(struct attempt *attempt, enum postern_reason reason, co
 	attempt_refuse(attempt, reason, detail);
 }
 
-static enum postern_reason reason_of_connect_error(int error)
-{
-	switch (error) {
-	case ECONNREFUSED:
-		return REASON_BACKEND_REFUSED;
-	case ECONNRESET:
-		return REASON_BACKEND_RESET;
-	case ETIMEDOUT:
-		return REASON_BACKEND_SILENT;
-	case ENETUNREACH:
-	case EHOSTUNREACH:
-	case ENETDOWN:
-	case EHOSTDOWN:
-	case EACCES: /* a prohibit route, or a firewall that rejects */
-	case EPERM:
-		return REASON_BACKEND_UNREACHABLE;
-	case EADDRNOTAVAIL:
-		return REASON_SOURCE_ADDRESS;
-	case EMFILE:
-	case ENFILE:
-		return REASON_NO_DESCRIPTORS;
-	case ENOMEM:
-	case ENOBUFS:
-		return REASON_NO_MEMORY;
-	default:
-		return REASON_INTERNAL;
-	}
-}
-
 static int set_option(int fd, int level, int name, int value)
 {
 	return setsockopt(fd, level, name, &value, sizeof(value)) == -1 ? -errno : 0;
@@ -66,7 +39,10 @@ static int set_option(int fd, int level, int name, int value)
 
 /*
  * B from birth: a killed agent must be a reset to the backend, never a clean end in mid-body. The rest is what G asked
- * for (mark, TOS) and what keeps a dead backend from holding a connection.
+ * for (mark, TOS) and what keeps a dead backend from holding a connection: keepalive when nothing is on its way, else
+ * the system's tcp_retries2, as for a socket of G's own. No TCP_USER_TIMEOUT: Linux applies it to a closed window, too,
+ * and would reset a backend that answers every probe and reads later (net/ipv4/tcp_timer.c, tcp_probe_timer(); RFC
+ * 9293, 3.8.6.1: such a connection stays open).
  */
 static int configure(int fd, const struct postern_connect_record *connect, bool v4)
 {
@@ -84,8 +60,6 @@ static int configure(int fd, const struct postern_connect_record *connect, bool 
 		error = set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS);
 	if (!error)
 		error = set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
-	if (!error)
-		error = set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
 	if (!error && connect->socket_mark)
 		error = set_option(fd, SOL_SOCKET, SO_MARK, (int)connect->socket_mark);
 	if (!error && connect->tos)
@@ -117,6 +91,7 @@ static int set_witness(struct attempt *attempt, enum postern_backend_phase phase
 	const struct postern_backend_socket state = {
 	        .destination = attempt->connect.socket.destination,
 	        .phase = phase,
+	        .gateway_id = attempt->connect.socket.gateway_id,
 	};
 
 	return hooks_set_backend(attempt->worker->options.hooks, attempt->b_fd, &state);
@@ -148,37 +123,39 @@ void dial_start(struct attempt *attempt)
 	if (attempt->b_fd < 0) {
 		error = -attempt->b_fd;
 		attempt->b_fd = -1;
-		refuse_errno(attempt, reason_of_connect_error(error), "socket", error);
+		refuse_errno(attempt, dial_reason(error), "socket", error);
 		return;
 	}
 	error = set_witness(attempt, attempt->verdict == POSTERN_VERDICT_PLAIN ? POSTERN_B_PLAIN : POSTERN_B_HANDSHAKE);
 	if (error) {
-		refuse_errno(attempt, REASON_INTERNAL, "the witness's storage", -error);
+		refuse_errno(attempt, reason_of_errno(-error, REASON_INTERNAL), "the witness's storage", -error);
 		return;
 	}
 	error = configure(attempt->b_fd, connect_record, v4);
 	if (error) {
-		refuse_errno(attempt, REASON_INTERNAL, "socket options of B", -error);
+		refuse_errno(attempt, reason_of_errno(-error, REASON_INTERNAL), "socket options of B", -error);
 		return;
 	}
 	error = bind_source(attempt->b_fd, &connect_record->header.tuple, v4);
 	if (error) {
-		refuse_errno(attempt, REASON_SOURCE_ADDRESS, "bind", -error);
+		refuse_errno(attempt, reason_of_errno(-error, REASON_SOURCE_ADDRESS), "bind", -error);
 		return;
 	}
 	if (connect(attempt->b_fd, (struct sockaddr *)&destination, length) == -1 && errno != EINPROGRESS) {
 		error = errno;
-		refuse_errno(attempt, reason_of_connect_error(error), "connect", error);
+		refuse_errno(attempt, dial_reason(error), "connect", error);
 		return;
 	}
 	error = loop_add(worker->loop, &attempt->b_source, attempt->b_fd, EPOLLOUT);
 	if (!error)
 		error = loop_timer_set(worker->loop, &attempt->timer, limit);
 	if (error) {
-		refuse_errno(attempt, reason_of_connect_error(-error), "epoll", -error);
+		refuse_errno(attempt, dial_reason(-error), "epoll", -error);
 		return;
 	}
 	attempt->state = ATTEMPT_DIALING;
+	worker_trace(worker, TRACE_DIAL, attempt_subject(attempt), REASON_NONE, "%s",
+	             attempt->settings ? attempt->settings->hostname : "plain");
 }
 
 /* May kernel TLS carry this direction of this session? The reason if not. */
@@ -225,6 +202,7 @@ static void verified(struct attempt *attempt)
 	int error;
 
 	tls_session_info(attempt->session, &info);
+	traffic_handshake(attempt->gateway->traffic, monotonic_ns() - attempt->handshake_begun_ns);
 	statistic_add(info.resumed ? &worker->statistics.handshakes_resumed : &worker->statistics.handshakes_full, 1);
 	/* The write keys go first: a session whose TLS_TX is not armed stays in user space both ways. */
 	if (!arm_transmit(attempt, &info, &refused))
@@ -241,9 +219,12 @@ static void verified(struct attempt *attempt)
 	}
 	error = set_witness(attempt, POSTERN_B_ARMED);
 	if (error) {
-		refuse_errno(attempt, REASON_INTERNAL, "the witness's storage", -error);
+		refuse_errno(attempt, reason_of_errno(-error, REASON_INTERNAL), "the witness's storage", -error);
 		return;
 	}
+	worker_trace(worker, TRACE_HANDSHAKE, attempt_subject(attempt), refused, "%s %s, %s, verified as %s",
+	             tls_version_name(info.version), info.cipher_name, info.resumed ? "resumed" : "full",
+	             info.peer_identity);
 	attempt_ready(attempt);
 }
 
@@ -267,7 +248,18 @@ static void step_handshake(struct attempt *attempt)
 		return;
 	}
 	if (error)
-		refuse_errno(attempt, REASON_INTERNAL, "epoll", -error);
+		refuse_errno(attempt, reason_of_errno(-error, REASON_INTERNAL), "epoll", -error);
+}
+
+/* A step costs hundreds of microseconds; to know whose they are costs one of them. */
+static void step_measured(struct attempt *attempt)
+{
+	struct traffic_handshakes *traffic = attempt->gateway->traffic; /* the attempt may be gone afterwards */
+	uint64_t before = traffic ? traffic_cpu_ns() : 0;
+
+	step_handshake(attempt);
+	if (traffic)
+		traffic_add(&traffic->cpu_ns, traffic_cpu_ns() - before);
 }
 
 bool dial_run_handshakes(struct worker *worker, uint64_t budget_ns)
@@ -283,13 +275,18 @@ bool dial_run_handshakes(struct worker *worker, uint64_t budget_ns)
 		else if (now >= end)
 			return true;
 		attempt_list_remove(attempt);
-		step_handshake(attempt);
+		step_measured(attempt);
 	}
 	return false;
 }
 
 static void connected(struct attempt *attempt)
 {
+	const struct tls_session_owner owner = {
+	        .gateway_id = attempt->gateway->gateway->id,
+	        .backend = attempt->connect.socket.destination,
+	        .client_certificate = attempt->client_certificate,
+	};
 	struct worker *worker = attempt->worker;
 	int error = 0;
 	socklen_t length = sizeof(error);
@@ -297,14 +294,14 @@ static void connected(struct attempt *attempt)
 	if (getsockopt(attempt->b_fd, SOL_SOCKET, SO_ERROR, &error, &length) == -1)
 		error = errno;
 	if (error) {
-		refuse_errno(attempt, reason_of_connect_error(error), "connect", error);
+		refuse_errno(attempt, dial_reason(error), "connect", error);
 		return;
 	}
 	if (attempt->verdict == POSTERN_VERDICT_PLAIN) {
 		attempt_ready(attempt);
 		return;
 	}
-	error = tls_session_new(attempt->context, attempt->b_fd, &attempt->session);
+	error = tls_session_new(attempt->context, attempt->b_fd, &owner, &attempt->session);
 	if (!error)
 		error = loop_timer_set(
 		        worker->loop, &attempt->timer,
@@ -313,6 +310,7 @@ static void connected(struct attempt *attempt)
 		refuse_errno(attempt, REASON_NO_MEMORY, "TLS session", -error);
 		return;
 	}
+	attempt->handshake_begun_ns = monotonic_ns();
 	attempt->state = ATTEMPT_HANDSHAKE;
 	attempt_list_append(&worker->steps, attempt);
 }

@@ -15,6 +15,7 @@
 #include "datapath/gateway.h"
 #include "datapath/gateway_internal.h"
 #include "datapath/hooks.h"
+#include "policy/snapshot.h"
 
 const char *gateway_state_name(enum gateway_state state)
 {
@@ -160,6 +161,45 @@ static int check_cgroup(const struct gateway_options *options, const char *cgrou
 	return result ? result : check_nesting(cgroup, others, other_count, error, error_size);
 }
 
+static void free_refs(struct gateway_refs *refs)
+{
+	while (refs) {
+		struct gateway_refs *before = refs->before;
+
+		for (size_t i = 0; i < refs->count; i++) {
+			free(refs->at[i].namespace_);
+			free(refs->at[i].name);
+		}
+		free(refs->at);
+		free(refs);
+		refs = before;
+	}
+}
+
+int gateway_set_refs(struct gateway *gateway, const struct object_name *names, size_t count)
+{
+	struct gateway_refs *refs = calloc(1, sizeof(*refs));
+	bool complete;
+
+	if (!refs)
+		return -ENOMEM;
+	refs->at = calloc(count ? count : 1, sizeof(*refs->at));
+	complete = refs->at != NULL;
+	for (size_t i = 0; i < count && complete; i++) {
+		refs->at[i].namespace_ = strdup(names[i].namespace_);
+		refs->at[i].name = strdup(names[i].name);
+		refs->count++;
+		complete = refs->at[i].namespace_ && refs->at[i].name;
+	}
+	if (!complete) {
+		free_refs(refs);
+		return -ENOMEM;
+	}
+	refs->before = (struct gateway_refs *)atomic_load(&gateway->refs);
+	atomic_store_explicit(&gateway->refs, refs, memory_order_release);
+	return 0;
+}
+
 static struct gateway *allocate_gateway(const struct gateway_options *options)
 {
 	struct gateway *gateway = calloc(1, sizeof(*gateway));
@@ -167,8 +207,14 @@ static struct gateway *allocate_gateway(const struct gateway_options *options)
 	if (!gateway)
 		return NULL;
 	gateway->id = options->id;
+	gateway->probe = options->probe;
 	gateway->mode = options->mode;
+	gateway->beside = options->beside;
 	gateway->netns_fd = gateway->agent_netns_fd = gateway->raw_v4 = gateway->raw_v6 = -1;
+	if (gateway_set_refs(gateway, options->refs, options->ref_count) != 0) {
+		gateway_free(gateway);
+		return NULL;
+	}
 	gateway->name = strdup(options->name);
 	if (options->netns && options->netns[0])
 		gateway->netns_path = strdup(options->netns);
@@ -216,6 +262,7 @@ void gateway_free(struct gateway *gateway)
 	if (!gateway)
 		return;
 	gateway_leave_namespace(gateway, NULL);
+	free_refs((struct gateway_refs *)atomic_load(&gateway->refs));
 	free(gateway->name);
 	free(gateway->cgroup_path);
 	free(gateway->netns_path);
@@ -259,7 +306,7 @@ bool gateway_attach(struct gateway *gateway, struct hooks *hooks)
 		return false;
 	}
 	/* The entry first: an id without an entry and an entry without an id both mean "not ready". */
-	error = write_entry(gateway, hooks, false);
+	error = gateway->beside ? 0 : write_entry(gateway, hooks, false);
 	if (!error)
 		error = hooks_attach_gateway(hooks, gateway->name, gateway->cgroup_path, gateway->id);
 	if (error) {
@@ -297,7 +344,9 @@ static bool enter(struct gateway *gateway, struct hooks *hooks, const struct gat
 	char problem[sizeof(gateway->reason)];
 	int error;
 
-	gateway->netns_fd = gateway_find_namespace(gateway, problem, sizeof(problem));
+	gateway->netns_fd = options->find_namespace
+	                            ? options->find_namespace(options->context, problem, sizeof(problem))
+	                            : gateway_find_namespace(gateway, problem, sizeof(problem));
 	if (gateway->netns_fd < 0) {
 		gateway->netns_fd = -1;
 		set_reason(gateway, "%s", problem);
@@ -359,6 +408,20 @@ static void attach_again(struct gateway *gateway, struct hooks *hooks)
 	          gateway->cgroup_path, error ? strerror(-error) : "yes");
 }
 
+int gateway_reopen(struct gateway *gateway, struct hooks *hooks)
+{
+	return gateway->state == GATEWAY_READY ? write_entry(gateway, hooks, true) : 0;
+}
+
+void gateway_forget_listeners(const struct gateway *gateway, struct hooks *hooks)
+{
+	for (size_t i = 0; i < gateway->listener_count; i++) {
+		(void)hooks_detach_listener(hooks, gateway->listeners[i].cookie_v4);
+		if (gateway->listeners[i].fd_v6 >= 0)
+			(void)hooks_detach_listener(hooks, gateway->listeners[i].cookie_v6);
+	}
+}
+
 bool gateway_check(struct gateway *gateway, struct hooks *hooks)
 {
 	if (gateway->state != GATEWAY_READY)
@@ -369,4 +432,40 @@ bool gateway_check(struct gateway *gateway, struct hooks *hooks)
 		return lose(gateway, hooks, "it left its network namespace");
 	attach_again(gateway, hooks);
 	return false;
+}
+
+int gateway_set_mode(struct gateway *gateway, struct hooks *hooks, enum postern_gateway_mode mode)
+{
+	int error;
+
+	if (gateway->mode == mode)
+		return 0;
+	gateway->mode = mode;
+	if (gateway->state == GATEWAY_CONFIGURED)
+		return 0; /* written with its entry */
+	error = write_entry(gateway, hooks, gateway->state == GATEWAY_READY);
+	log_info("gateway's mode", "gateway=%s mode=%s written=%s", gateway->name,
+	         mode == POSTERN_MODE_OBSERVE ? "observe" : "enforce", error ? strerror(-error) : "yes");
+	return error;
+}
+
+int gateway_detach(struct gateway *gateway, struct hooks *hooks)
+{
+	int error, first_error;
+
+	gateway_leave_namespace(gateway, hooks);
+	first_error = hooks_detach_gateway(hooks, gateway->name, gateway->cgroup_path);
+	error = hooks_delete_gateway(hooks, gateway->id);
+	if (error && error != -ENOENT && !first_error)
+		first_error = error;
+	error = hooks_forget_would(hooks, gateway->id);
+	if (error && !first_error)
+		first_error = error;
+	gateway->state = GATEWAY_LOST;
+	if (first_error)
+		log_error("a gateway's hooks are not taken away wholly", "gateway=%s error=\"%s\"", gateway->name,
+		          strerror(-first_error));
+	else
+		log_info("gateway's hooks are off", "gateway=%s id=%u", gateway->name, gateway->id);
+	return first_error;
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -188,6 +189,20 @@ int gateway_socket(const struct gateway *gateway, int family, int type, int prot
 	return fd;
 }
 
+int gateway_open(const struct gateway *gateway, const char *path)
+{
+	int error = visit(gateway->agent_netns_fd < 0 ? -1 : gateway->netns_fd);
+	int fd;
+
+	if (error)
+		return error;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		fd = -errno;
+	come_back(gateway->agent_netns_fd);
+	return fd;
+}
+
 /* ---- ports ---- */
 
 struct port_rules {
@@ -236,12 +251,14 @@ static socklen_t loopback(int family, uint16_t port, struct sockaddr_storage *ad
 
 static int set_listener_options(int fd, int family)
 {
-	/* Inherited by A: an agent that is killed is a reset for G, never a clean end in mid-body. */
+	/* Inherited by A, as TCP_NODELAY is: an agent that is killed is a reset for G, never a clean end in mid-body.
+	 */
 	const struct linger reset = {.l_onoff = 1, .l_linger = 0};
 	const int on = 1;
 
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == -1 ||
-	    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == -1)
+	    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == -1 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == -1)
 		return -errno;
 	if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == -1)
 		return -errno;
@@ -313,7 +330,8 @@ static int open_listener(struct gateway *gateway, struct hooks *hooks, const str
 static int try_port(struct gateway *gateway, struct hooks *hooks, const struct gateway_options *options,
                     const struct port_rules *rules, unsigned int port)
 {
-	if (!port_is_usable(rules, port))
+	if (!port_is_usable(rules, port) ||
+	    (options->avoid_port && options->avoid_port(options->context, (uint16_t)port)))
 		return -EADDRINUSE;
 	return open_listener(gateway, hooks, rules, (uint16_t)port,
 	                     (unsigned int)gateway->listener_count % options->worker_count);
@@ -407,7 +425,8 @@ int gateway_enter_namespace(struct gateway *gateway, struct hooks *hooks, const 
 
 	if (own == -1)
 		return say(problem, problem_size, -errno, "the agent's own network namespace");
-	hooks_detach_listeners(hooks, gateway->id); /* of an earlier life */
+	if (!gateway->beside)
+		hooks_detach_listeners(hooks, gateway->id); /* of an earlier life */
 	if (namespace_of_fd(own) != namespace_of_fd(gateway->netns_fd))
 		gateway->agent_netns_fd = TAKE_FD(own);
 	error = visit(gateway->agent_netns_fd < 0 ? -1 : gateway->netns_fd);
@@ -427,11 +446,13 @@ static void close_fd(int *fd)
 
 void gateway_leave_namespace(struct gateway *gateway, struct hooks *hooks)
 {
+	if (hooks && gateway->beside)
+		gateway_forget_listeners(gateway, hooks);
 	for (size_t i = 0; i < gateway->listener_count; i++) {
 		close_fd(&gateway->listeners[i].fd_v4);
 		close_fd(&gateway->listeners[i].fd_v6);
 	}
-	if (hooks)
+	if (hooks && !gateway->beside)
 		hooks_detach_listeners(hooks, gateway->id);
 	free(gateway->listeners);
 	gateway->listeners = NULL;

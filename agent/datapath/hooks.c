@@ -11,7 +11,9 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "datapath/hooks_internal.h"
+#include "datapath/hooks_trace.h"
 #include "postern.skel.h"
 
 #define LANE_SLOTS_BYTES (POSTERN_MAX_LANE_SLOTS * sizeof(struct postern_lane_slot))
@@ -57,7 +59,7 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
 	return 0;
 }
 
-/* Every map but .rodata, which belongs to one load of the programs. */
+/* Every map but those that belong to one load of the programs; passed_socket beside those of this ABI number. */
 static int set_pin_paths(struct hooks *hooks)
 {
 	struct bpf_map *map;
@@ -65,9 +67,11 @@ static int set_pin_paths(struct hooks *hooks)
 	bpf_object__for_each_map (map, hooks->skeleton->obj) {
 		char path[PATH_MAX];
 
-		if (bpf_map__is_internal(map))
+		if (bpf_map__is_internal(map) || map == hooks->skeleton->maps.trace_ring)
 			continue;
-		int length = snprintf(path, sizeof(path), "%s/%s", hooks->directory, bpf_map__name(map));
+		int length = snprintf(path, sizeof(path), "%s/%s",
+		                      map == hooks->skeleton->maps.passed_socket ? hooks->bpffs : hooks->directory,
+		                      bpf_map__name(map));
 		if (length < 0 || length >= (int)sizeof(path))
 			return -ENAMETOOLONG;
 		int error = bpf_map__set_pin_path(map, path);
@@ -154,14 +158,14 @@ static int check_abi(struct hooks *hooks)
 	if (bpf_map_lookup_elem(fd, &index, &meta) != 0)
 		return -errno;
 	if (meta.abi_version == 0) {
-		meta.abi_version = POSTERN_ABI_VERSION;
+		meta.abi_version = postern_abi_version;
 		return bpf_map_update_elem(fd, &index, &meta, BPF_ANY) == 0 ? 0 : -errno;
 	}
-	if (meta.abi_version == POSTERN_ABI_VERSION)
+	if (meta.abi_version == postern_abi_version)
 		return 0;
 	log_error("pinned maps are of another version",
-	          "pins=%s version=%u own=%d remedy=\"posternctl uninstall, then start again\"", hooks->directory,
-	          meta.abi_version, POSTERN_ABI_VERSION);
+	          "pins=%s version=%u own=%u remedy=\"posternctl uninstall, then start again\"", hooks->directory,
+	          meta.abi_version, postern_abi_version);
 	return -EPROTO;
 }
 
@@ -170,9 +174,12 @@ static int make_rings(struct hooks *hooks)
 {
 	int rings = bpf_map__fd(hooks->skeleton->maps.worker_rings);
 
-	for (uint32_t worker = 0; worker < POSTERN_MAX_WORKERS; worker++) {
-		if (worker >= hooks->worker_count) {
-			if (bpf_map_delete_elem(rings, &worker) != 0 && errno != ENOENT)
+	for (uint32_t number = 0; number < POSTERN_MAX_RINGS; number++) {
+		uint32_t worker = number - hooks->first_ring;
+
+		if (number < hooks->first_ring || worker >= hooks->worker_count) {
+			if (!(hooks->other_rings >> number & 1) && bpf_map_delete_elem(rings, &number) != 0 &&
+			    errno != ENOENT)
 				return -errno;
 			continue;
 		}
@@ -180,7 +187,7 @@ static int make_rings(struct hooks *hooks)
 		if (fd < 0)
 			return -errno;
 		hooks->ring_fd[worker] = fd;
-		if (bpf_map_update_elem(rings, &worker, &fd, BPF_ANY) != 0)
+		if (bpf_map_update_elem(rings, &number, &fd, BPF_ANY) != 0)
 			return -errno;
 	}
 	return 0;
@@ -197,6 +204,18 @@ static int map_lane_slots(struct hooks *hooks)
 	return 0;
 }
 
+static int map_policy_generation(struct hooks *hooks)
+{
+	void *generation = mmap(NULL, sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED,
+	                        bpf_map__fd(hooks->skeleton->maps.policy_generation), 0);
+
+	if (generation == MAP_FAILED)
+		return -errno;
+	hooks->policy_generation = generation;
+	hooks_raise_generation(hooks);
+	return 0;
+}
+
 /* An earlier agent's program in the pinned map is replaced; a G that is in it keeps the one that it joined with. */
 static int attach_lane(struct hooks *hooks)
 {
@@ -206,18 +225,70 @@ static int attach_lane(struct hooks *hooks)
 	return error ? -errno : 0;
 }
 
+int hooks_take_over(struct hooks *hooks)
+{
+	int error = attach_lane(hooks);
+
+	hooks_raise_generation(hooks); /* the guard may have been one that knows no generation */
+	return error ? error : hooks_update_links(hooks);
+}
+
+int hooks_adopt_rings(struct hooks *hooks, uint64_t other_rings)
+{
+	int rings = bpf_map__fd(hooks->skeleton->maps.worker_rings);
+	unsigned int worker = 0; /* in turns */
+
+	for (uint32_t number = 0; number < POSTERN_MAX_RINGS; number++) {
+		bool own = number >= hooks->first_ring && number < hooks->first_ring + hooks->worker_count;
+
+		if (own || other_rings >> number & 1)
+			continue;
+		if (bpf_map_update_elem(rings, &number, &hooks->ring_fd[worker], BPF_ANY) != 0)
+			return -errno;
+		worker = worker + 1 < hooks->worker_count ? worker + 1 : 0;
+	}
+	return 0;
+}
+
+unsigned int hooks_ring_number(const struct hooks *hooks, unsigned int worker)
+{
+	return hooks->first_ring + worker;
+}
+
+/* What another agent serves by is not touched yet. */
+static int forget_offers(struct hooks *hooks)
+{
+	return hooks->other_rings ? 0 : hooks_lane_forget_offers(hooks);
+}
+
+static int begin(struct hooks *hooks)
+{
+	return hooks->beside ? 0 : attach_lane(hooks);
+}
+
+/* What is not pinned is nobody's node: the proof and the tests say what the maps hold. */
+static int know_without_pins(struct hooks *hooks)
+{
+	return hooks->directory ? 0 : hooks_policy_is_known(hooks);
+}
+
 static int start(struct hooks *hooks, const char *bpffs)
 {
 	static const struct {
 		const char *what;
 		int (*step)(struct hooks *hooks);
 	} steps[] = {
-	        {"check the version of the maps", check_abi}, {"make the workers' rings", make_rings},
-	        {"map the lane's slots", map_lane_slots},     {"take back the lane's offers", hooks_lane_forget_offers},
-	        {"attach the lane's program", attach_lane},
+	        {"check the version of the maps", check_abi},   {"map the policy's generation", map_policy_generation},
+	        {"take the maps for known", know_without_pins}, {"make the workers' rings", make_rings},
+	        {"map the lane's slots", map_lane_slots},       {"take back the lane's offers", forget_offers},
+	        {"attach the lane's program", begin},
 	};
 	int error = bpffs ? hooks_prepare_directory(bpffs, &hooks->directory) : 0;
 
+	if (!error && bpffs) {
+		hooks->bpffs = strdup(bpffs);
+		error = hooks->bpffs ? 0 : -ENOMEM;
+	}
 	if (!error)
 		error = load_programs(hooks);
 	if (error)
@@ -237,12 +308,16 @@ int hooks_load(const struct hooks_options *options, struct hooks **hooks_out)
 	struct hooks *hooks;
 	int error;
 
-	if (options->worker_count == 0 || options->worker_count > POSTERN_MAX_WORKERS)
+	if (options->worker_count == 0 || options->worker_count > POSTERN_MAX_WORKERS ||
+	    options->first_ring + options->worker_count > POSTERN_MAX_RINGS)
 		return -EINVAL;
 	hooks = calloc(1, sizeof(*hooks));
 	if (!hooks)
 		return -ENOMEM;
 	hooks->worker_count = options->worker_count;
+	hooks->first_ring = options->first_ring;
+	hooks->other_rings = options->other_rings;
+	hooks->beside = options->beside;
 	hooks->max_destinations = options->max_destinations ? options->max_destinations : POSTERN_MAX_DESTINATIONS;
 	hooks->witness_link_fd = -1;
 	for (size_t i = 0; i < POSTERN_MAX_WORKERS; i++)
@@ -261,14 +336,18 @@ void hooks_free(struct hooks *hooks)
 {
 	if (!hooks)
 		return;
+	hooks_trace_close(hooks);
 	hooks_close_links(hooks);
 	if (hooks->lane_slots)
 		munmap(hooks->lane_slots, LANE_SLOTS_BYTES);
+	if (hooks->policy_generation)
+		munmap(hooks->policy_generation, sizeof(uint64_t));
 	for (size_t i = 0; i < POSTERN_MAX_WORKERS; i++) {
 		if (hooks->ring_fd[i] >= 0)
 			close(hooks->ring_fd[i]);
 	}
 	postern_bpf__destroy(hooks->skeleton);
 	free(hooks->directory);
+	free(hooks->bpffs);
 	free(hooks);
 }

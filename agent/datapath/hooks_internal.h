@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * hooks_internal.h: what the files of hooks.h share: hooks.c (load, and take over what is pinned), hooks_maps.c (the
- * maps' accessors), hooks_links.c (programs on cgroups), hooks_pins.c (paths below the bpffs, uninstall).
+ * maps' accessors), hooks_trace.c (the programs' events), hooks_links.c (programs on cgroups), hooks_pins.c (paths
+ * below the bpffs, uninstall), hooks_versions.c (pins of agents of other ABI numbers).
  */
 #ifndef POSTERN_DATAPATH_HOOKS_INTERNAL_H
 #define POSTERN_DATAPATH_HOOKS_INTERNAL_H
@@ -14,6 +15,7 @@
 #include "datapath/hooks.h"
 
 struct postern_bpf;
+struct ring_buffer;
 
 /* What is attached to a gateway's cgroup, in the order of attachment: connect comes last, when all else is on. */
 enum gateway_link {
@@ -35,28 +37,54 @@ struct hooks_gateway {
 	int link_fd[GATEWAY_LINKS]; /* -1: none */
 };
 
+struct hooks_trace {
+	struct ring_buffer *ring; /* NULL: not open */
+	void (*each)(void *context, const struct postern_trace_record *record);
+	void *context;
+	unsigned int count; /* of this reading */
+};
+
 struct hooks {
 	struct postern_bpf *skeleton;
-	char *directory; /* <bpffs>/vN; NULL: nothing is pinned */
+	char *bpffs;     /* NULL: nothing is pinned */
+	char *directory; /* <bpffs>/vN */
 	unsigned int worker_count;
+	unsigned int first_ring;
+	uint64_t other_rings;
+	bool beside;
 	unsigned int max_destinations;
 	uint32_t release_priority;
 	int ring_fd[POSTERN_MAX_WORKERS];
 	struct postern_lane_slot *lane_slots;
+	uint64_t *policy_generation; /* the kernel's page; shared with other agents that live */
 	struct hooks_gateway *gateways;
 	int witness_link_fd;
+	struct hooks_trace trace;
 };
 
 /* hooks_maps.c: an earlier agent's offers name slots that this one gives to others. */
 int hooks_lane_forget_offers(struct hooks *hooks);
 
+/*
+ * After each write to what postern_judge() reads, before anything relies on it: what the guard knows of long
+ * connections by the maps before it is void (bpf/guard.bpf.c). What does this itself is hooks_maps.c; when programs
+ * come back that were not there for a while, it must be done for what was written meanwhile.
+ */
+void hooks_raise_generation(struct hooks *hooks);
+
 /* hooks_links.c */
 void hooks_close_links(struct hooks *hooks);
+int hooks_update_links(struct hooks *hooks);
 
 /* hooks_pins.c. The paths are "" when nothing is pinned; all fail with -ENAMETOOLONG. */
 int hooks_prepare_directory(const char *bpffs, char **directory);
+/* "v" and a number: what an agent of some ABI number pinned. */
+bool hooks_is_version_directory(const char *name);
+/* A gateway's name as a file's name. */
+void hooks_encode_name(const char *name, char encoded[static NAME_MAX]);
 int hooks_gateway_pin_directory(const struct hooks *hooks, const char *name, char path[static PATH_MAX]);
-int hooks_witness_pin_path(const struct hooks *hooks, char path[static PATH_MAX]);
+/* Of another agent's cgroup: a link beside the usual one. */
+int hooks_witness_pin_path(const struct hooks *hooks, uint64_t other_cgroup, char path[static PATH_MAX]);
 int hooks_make_links_directory(const struct hooks *hooks);
 /* Detach the link that is pinned at the path, if it is one, and remove the pin. 0, or negative errno. */
 int hooks_remove_pin(const char *path);

@@ -295,6 +295,28 @@ bool hooks_gateway_attached(struct hooks *hooks, const char *name)
 	return true;
 }
 
+uint32_t hooks_pinned_gateway_id(struct hooks *hooks, const char *name, uint64_t *cgroup)
+{
+	const struct attachment attachment = attachment_of(hooks, LINK_CONNECT4);
+	struct postern_gateway_id value = {0};
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+	char directory[PATH_MAX], pin[PATH_MAX];
+
+	*cgroup = 0;
+	if (hooks_gateway_pin_directory(hooks, name, directory) != 0 || !directory[0] ||
+	    gateway_pin(hooks, directory, LINK_CONNECT4, pin) != 0)
+		return 0;
+	_cleanup_close_ int fd = bpf_obj_get(pin);
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.type != BPF_LINK_TYPE_CGROUP ||
+	    !link_is_on(fd, info.cgroup.cgroup_id, attachment.type) || info.cgroup.cgroup_id == 0)
+		return 0;
+	*cgroup = info.cgroup.cgroup_id;
+	if (bpf_map_lookup_elem(bpf_map__fd(hooks->skeleton->maps.gateway_id_storage), cgroup, &value) != 0)
+		return 0;
+	return value.id;
+}
+
 static bool is_kept(const struct hooks *hooks, const char *entry_path, const char *const *names, size_t count)
 {
 	char path[PATH_MAX];
@@ -335,6 +357,18 @@ int hooks_keep_gateways(struct hooks *hooks, const char *const *names, size_t co
 	return first_error ? first_error : removed;
 }
 
+/* The cgroup that the usual pin's link is on, if it lives, and is another one than ours. */
+static uint64_t others_cgroup(const char *pin, uint64_t own)
+{
+	_cleanup_close_ int fd = bpf_obj_get(pin);
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.type != BPF_LINK_TYPE_CGROUP)
+		return 0;
+	return info.cgroup.cgroup_id == own ? 0 : info.cgroup.cgroup_id;
+}
+
 int hooks_attach_witness(struct hooks *hooks, const char *cgroup_path)
 {
 	const struct attachment attachment = {hooks->skeleton->progs.witness, BPF_CGROUP_INET_EGRESS};
@@ -345,10 +379,32 @@ int hooks_attach_witness(struct hooks *hooks, const char *cgroup_path)
 	_cleanup_close_ int cgroup_fd = open_cgroup(cgroup_path, &cgroup);
 	if (cgroup_fd < 0)
 		return cgroup_fd;
-	error = hooks_witness_pin_path(hooks, pin);
+	error = hooks_witness_pin_path(hooks, 0, pin);
+	/* The other agent's sockets belong to its cgroup for as long as they live: they stay watched. */
+	if (!error && pin[0] && hooks->other_rings && others_cgroup(pin, cgroup))
+		error = hooks_witness_pin_path(hooks, cgroup, pin);
 	if (!error)
 		error = ensure_link(&attachment, pin, cgroup_fd, cgroup, &hooks->witness_link_fd);
 	return error;
+}
+
+static int update_link(int fd, const struct bpf_program *program)
+{
+	return fd < 0 || bpf_link_update(fd, bpf_program__fd(program), NULL) == 0 ? 0 : -errno;
+}
+
+int hooks_update_links(struct hooks *hooks)
+{
+	int first_error = update_link(hooks->witness_link_fd, hooks->skeleton->progs.witness);
+
+	for (struct hooks_gateway *gateway = hooks->gateways; gateway; gateway = gateway->next) {
+		for (enum gateway_link link = 0; link < GATEWAY_LINKS; link++) {
+			int error = update_link(gateway->link_fd[link], attachment_of(hooks, link).program);
+
+			first_error = first_error ? first_error : error;
+		}
+	}
+	return first_error;
 }
 
 void hooks_close_links(struct hooks *hooks)

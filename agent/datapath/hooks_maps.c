@@ -30,6 +30,28 @@ static int map_delete(int map_fd, const void *key)
 	return bpf_map_delete_elem(map_fd, key) == 0 ? 0 : -errno;
 }
 
+void hooks_raise_generation(struct hooks *hooks)
+{
+	__atomic_add_fetch(hooks->policy_generation, 1, __ATOMIC_SEQ_CST);
+}
+
+/* What postern_judge() reads is written and deleted by these alone. Whatever came of it, the generation is another. */
+static int judged_update(struct hooks *hooks, int map_fd, const void *key, const void *value)
+{
+	int error = map_update(map_fd, key, value);
+
+	hooks_raise_generation(hooks);
+	return error;
+}
+
+static int judged_delete(struct hooks *hooks, int map_fd, const void *key)
+{
+	int error = map_delete(map_fd, key);
+
+	hooks_raise_generation(hooks);
+	return error;
+}
+
 /* All keys, first, since a walk starts anew when the key that it stands on is deleted. free() *keys. */
 static int collect_keys(int map_fd, size_t key_size, void **keys, size_t *count)
 {
@@ -77,6 +99,21 @@ int hooks_delete_gateway(struct hooks *hooks, uint32_t gateway_id)
 	return error ? error : map_delete(MAP_FD(hooks, gateway_map), &gateway_id);
 }
 
+int hooks_keep_gateway_ids(struct hooks *hooks, bool (*keep)(void *context, uint32_t id), void *context)
+{
+	_cleanup_free_ void *keys = NULL;
+	size_t count = 0;
+	int error = collect_keys(MAP_FD(hooks, gateway_map), sizeof(uint32_t), &keys, &count);
+
+	for (size_t i = 0; !error && i < count; i++) {
+		uint32_t id = ((uint32_t *)keys)[i];
+
+		if (!keep(context, id))
+			error = hooks_delete_gateway(hooks, id);
+	}
+	return error;
+}
+
 /* ---- destinations ---- */
 
 static bool is_covered(const struct postern_destination *destination)
@@ -120,7 +157,7 @@ int hooks_set_destination(struct hooks *hooks, const struct postern_destination_
 		error = count_address(hooks, &key->address, 1);
 	if (error)
 		return error;
-	error = map_update(MAP_FD(hooks, destination_map), key, destination);
+	error = judged_update(hooks, MAP_FD(hooks, destination_map), key, destination);
 	if (error) {
 		if (after && !before)
 			count_address(hooks, &key->address, -1);
@@ -132,7 +169,7 @@ int hooks_set_destination(struct hooks *hooks, const struct postern_destination_
 int hooks_delete_destination(struct hooks *hooks, const struct postern_destination_key *key)
 {
 	bool before = was_covered(hooks, key);
-	int error = map_delete(MAP_FD(hooks, destination_map), key);
+	int error = judged_delete(hooks, MAP_FD(hooks, destination_map), key);
 
 	if (error)
 		return error;
@@ -171,7 +208,7 @@ int hooks_set_guarded_port(struct hooks *hooks, uint16_t port, bool guarded)
 	if (error)
 		return error;
 	word = guarded ? word | bit : word & ~bit;
-	return map_update(fd, &index, &word);
+	return judged_update(hooks, fd, &index, &word);
 }
 
 int hooks_get_guarded_word(struct hooks *hooks, unsigned int index, uint64_t *word)
@@ -181,7 +218,7 @@ int hooks_get_guarded_word(struct hooks *hooks, unsigned int index, uint64_t *wo
 
 int hooks_set_guarded_word(struct hooks *hooks, unsigned int index, uint64_t word)
 {
-	return map_update(MAP_FD(hooks, guarded_ports), &index, &word);
+	return judged_update(hooks, MAP_FD(hooks, guarded_ports), &index, &word);
 }
 
 int hooks_set_cidr(struct hooks *hooks, const struct cidr *cidr, bool present)
@@ -190,7 +227,7 @@ int hooks_set_cidr(struct hooks *hooks, const struct cidr *cidr, bool present)
 	int fd = MAP_FD(hooks, cluster_cidrs);
 	uint32_t unused = 1;
 
-	return present ? map_update(fd, &key, &unused) : map_delete(fd, &key);
+	return present ? judged_update(hooks, fd, &key, &unused) : judged_delete(hooks, fd, &key);
 }
 
 int hooks_for_each_cidr(struct hooks *hooks, void (*each)(void *context, const struct cidr *cidr), void *context)
@@ -208,11 +245,24 @@ int hooks_for_each_cidr(struct hooks *hooks, void (*each)(void *context, const s
 	return error;
 }
 
+int hooks_policy_is_known(struct hooks *hooks)
+{
+	int fd = MAP_FD(hooks, meta);
+	struct postern_meta known;
+	uint32_t index = 0;
+	int error = map_lookup(fd, &index, &known);
+
+	if (error || known.policy_known)
+		return error;
+	known.policy_known = 1;
+	return judged_update(hooks, fd, &index, &known);
+}
+
 int hooks_set_runtime_config(struct hooks *hooks, const struct postern_runtime_config *config)
 {
 	uint32_t index = 0;
 
-	return map_update(MAP_FD(hooks, runtime_config), &index, config);
+	return judged_update(hooks, MAP_FD(hooks, runtime_config), &index, config);
 }
 
 int hooks_get_runtime_config(struct hooks *hooks, struct postern_runtime_config *config)
@@ -224,21 +274,23 @@ int hooks_get_runtime_config(struct hooks *hooks, struct postern_runtime_config 
 
 /* ---- listeners and B ---- */
 
-int hooks_attach_listener(struct hooks *hooks, int listener_fd, const struct postern_listener_mark *mark)
+int hooks_attach_listener(struct hooks *hooks, int listener_fd, const struct postern_listener_mark *wanted)
 {
 	int filter = bpf_program__fd(hooks->skeleton->progs.hold_listener);
 	socklen_t length = sizeof(uint64_t);
 	uint64_t cookie;
+	struct postern_listener_mark mark = *wanted;
 	int error;
 
+	mark.worker = hooks_ring_number(hooks, wanted->worker);
 	if (getsockopt(listener_fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) == -1)
 		return -errno;
 	if (setsockopt(listener_fd, SOL_SOCKET, SO_ATTACH_BPF, &filter, sizeof(filter)) == -1)
 		return -errno;
-	error = map_update(MAP_FD(hooks, listener_map), &cookie, mark);
+	error = map_update(MAP_FD(hooks, listener_map), &cookie, &mark);
 	if (error)
 		return error;
-	error = map_update(MAP_FD(hooks, listener_mark), &listener_fd, mark);
+	error = map_update(MAP_FD(hooks, listener_mark), &listener_fd, &mark);
 	if (error)
 		hooks_detach_listener(hooks, cookie);
 	return error;
@@ -264,6 +316,25 @@ int hooks_detach_listeners(struct hooks *hooks, uint32_t gateway_id)
 			error = map_delete(fd, cookie);
 	}
 	return error;
+}
+
+int hooks_let_pass_unless_known(struct hooks *hooks, const struct postern_destination_key *key)
+{
+	const struct postern_destination plain = {.verdict = POSTERN_VERDICT_PLAIN};
+	const struct postern_destination_key any_port = {.address = key->address};
+	struct postern_destination known;
+	int fd = MAP_FD(hooks, destination_map);
+
+	/* It would stand in front of what the other says of every port of the address. */
+	if (map_lookup(fd, &any_port, &known) == 0 && known.verdict != POSTERN_VERDICT_PLAIN)
+		return -EPERM;
+	if (bpf_map_update_elem(fd, key, &plain, BPF_NOEXIST) == 0) {
+		hooks_raise_generation(hooks);
+		return 0;
+	}
+	if (errno != EEXIST)
+		return -errno;
+	return map_lookup(fd, key, &known) == 0 && known.verdict == POSTERN_VERDICT_PLAIN ? 0 : -EPERM;
 }
 
 uint32_t hooks_release_priority(const struct hooks *hooks)
@@ -325,11 +396,26 @@ int hooks_lane_leave_agent(struct hooks *hooks, uint64_t gateway_cookie)
 	return map_delete(MAP_FD(hooks, lane_agent), &gateway_cookie);
 }
 
+int hooks_lane_leave_gateway(struct hooks *hooks, uint64_t gateway_cookie)
+{
+	return map_delete(MAP_FD(hooks, lane_gateway), &gateway_cookie);
+}
+
 bool hooks_lane_has_gateway(struct hooks *hooks, uint64_t gateway_cookie)
 {
 	uint64_t cookie;
 
 	return map_lookup(MAP_FD(hooks, lane_gateway), &gateway_cookie, &cookie) == 0;
+}
+
+int hooks_passed_socket_fd(const struct hooks *hooks)
+{
+	return MAP_FD(hooks, passed_socket);
+}
+
+int hooks_judged_socket_fd(const struct hooks *hooks)
+{
+	return MAP_FD(hooks, judged_socket);
 }
 
 int hooks_gateway_socket_fd(const struct hooks *hooks)
@@ -401,4 +487,21 @@ int hooks_for_each_would(struct hooks *hooks,
 			each(context, key, times);
 	}
 	return 0;
+}
+
+int hooks_forget_would(struct hooks *hooks, uint32_t gateway_id)
+{
+	int fd = MAP_FD(hooks, would_map);
+	_cleanup_free_ void *keys = NULL;
+	size_t count = 0;
+	int error = collect_keys(fd, sizeof(struct postern_would_key), &keys, &count);
+
+	for (size_t i = 0; !error && i < count; i++) {
+		const struct postern_would_key *key = (struct postern_would_key *)keys + i;
+
+		if (key->gateway_id == gateway_id)
+			error = map_delete(fd, key);
+		error = error == -ENOENT ? 0 : error;
+	}
+	return error;
 }

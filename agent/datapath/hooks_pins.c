@@ -2,9 +2,13 @@
 /*
  * hooks_pins.c: names and places below the bpffs, and how all of it is taken away.
  *
- *   <bpffs>/vN/<map>                      N = POSTERN_ABI_VERSION
- *   <bpffs>/vN/witness_link
+ *   <bpffs>/passed_socket                of all ABI numbers
+ *   <bpffs>/vN/<map>                      N = the ABI number
+ *   <bpffs>/vN/witness_link              witness_link_CGROUP beside that of another agent that lives
  *   <bpffs>/vN/links/<gateway>/<program>
+ *
+ * The last line, how a gateway's name is encoded, and the names connect4, connect6 and guard are the same for all ABI
+ * numbers: an agent takes the hooks of other ones away by them (hooks_versions.c).
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -20,6 +24,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "datapath/hooks_internal.h"
 
 #define ENCODED_NAME_MAX 200 /* NAME_MAX is 255 */
@@ -51,7 +56,7 @@ static uint64_t hash_name(const char *name)
 }
 
 /* One name, one file name: letters, digits and '-' stand for themselves. The bpffs takes no dots. */
-static void encode_name(const char *name, char encoded[static NAME_MAX])
+void hooks_encode_name(const char *name, char encoded[static NAME_MAX])
 {
 	size_t used = 0;
 
@@ -75,14 +80,18 @@ int hooks_gateway_pin_directory(const struct hooks *hooks, const char *name, cha
 	path[0] = '\0';
 	if (!hooks->directory)
 		return 0;
-	encode_name(name, encoded);
+	hooks_encode_name(name, encoded);
 	return format_path(path, "%s/links/%s", hooks->directory, encoded);
 }
 
-int hooks_witness_pin_path(const struct hooks *hooks, char path[static PATH_MAX])
+int hooks_witness_pin_path(const struct hooks *hooks, uint64_t other_cgroup, char path[static PATH_MAX])
 {
 	path[0] = '\0';
-	return hooks->directory ? format_path(path, "%s/witness_link", hooks->directory) : 0;
+	if (!hooks->directory)
+		return 0;
+	if (other_cgroup)
+		return format_path(path, "%s/witness_link_%llx", hooks->directory, (unsigned long long)other_cgroup);
+	return format_path(path, "%s/witness_link", hooks->directory);
 }
 
 static int make_directory(const char *path)
@@ -100,33 +109,9 @@ int hooks_make_links_directory(const struct hooks *hooks)
 	return error ? error : make_directory(path);
 }
 
-/* "v" and a number: what an agent of some ABI pinned. */
-static bool is_version_directory(const char *name)
+bool hooks_is_version_directory(const char *name)
 {
 	return name[0] == 'v' && name[1] && strspn(name + 1, "0123456789") == strlen(name + 1);
-}
-
-/*
- * Two live copies of the hooks on one cgroup would delete each other's storage (the second one's connect sees the
- * agent's port and not the destination), so another ABI's pins must be gone first.
- */
-static int refuse_other_versions(const char *bpffs)
-{
-	_cleanup_(cleanup_closedir) DIR *directory = opendir(bpffs);
-	char own[16];
-
-	if (!directory)
-		return -errno;
-	snprintf(own, sizeof(own), "v%d", POSTERN_ABI_VERSION);
-	for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
-		if (!is_version_directory(entry->d_name) || strcmp(entry->d_name, own) == 0)
-			continue;
-		log_error("hooks of another version are pinned",
-		          "path=%s/%s own=%s remedy=\"posternctl uninstall, then start again\"", bpffs, entry->d_name,
-		          own);
-		return -EEXIST;
-	}
-	return 0;
 }
 
 static int check_is_bpffs(const char *path)
@@ -162,14 +147,11 @@ int hooks_prepare_directory(const char *bpffs, char **directory)
 		          error == -EMEDIUMTYPE ? "not a bpf file system" : strerror(-error));
 		return error;
 	}
-	error = refuse_other_versions(bpffs);
-	if (error)
-		return error;
-	error = format_path(path, "%s/v%d", bpffs, POSTERN_ABI_VERSION);
+	error = format_path(path, "%s/v%u", bpffs, postern_abi_version);
 	if (!error)
 		error = make_directory(path);
 	if (error) {
-		log_error("no place for pins", "path=%s/v%d error=\"%s\"", bpffs, POSTERN_ABI_VERSION,
+		log_error("no place for pins", "path=%s/v%u error=\"%s\"", bpffs, postern_abi_version,
 		          strerror(-error));
 		return error;
 	}
@@ -235,13 +217,19 @@ int hooks_uninstall(const char *bpffs)
 	if (!directory)
 		return errno == ENOENT ? 0 : -errno;
 	for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
-		if (!is_version_directory(entry->d_name) || format_path(path, "%s/%s", bpffs, entry->d_name) != 0)
+		if (!hooks_is_version_directory(entry->d_name) || format_path(path, "%s/%s", bpffs, entry->d_name) != 0)
 			continue;
 		int result = hooks_remove_pins_below(path);
 		if (result < 0)
 			first_error = first_error ? first_error : result;
 		else
 			removed += result;
+	}
+	if (format_path(path, "%s/passed_socket", bpffs) == 0 && access(path, F_OK) == 0) {
+		int error = hooks_remove_pin(path);
+
+		first_error = first_error ? first_error : error;
+		removed += !error;
 	}
 	if (rmdir(bpffs) == -1 && errno != ENOTEMPTY && errno != EBUSY && !first_error) /* EBUSY: a mount point */
 		first_error = -errno;

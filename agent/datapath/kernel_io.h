@@ -19,6 +19,7 @@ struct kernel_io {
 	ssize_t (*read)(int fd, void *buffer, size_t size);                  /* of the worker's pipe only */
 	int (*getsockopt)(int fd, int level, int name, void *value, socklen_t *length);
 	int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t length);
+	int (*input_size)(int fd, int *size); /* SIOCINQ: bytes that TCP holds */
 	int (*shutdown)(int fd, int how);
 	int (*close)(int fd);
 };

@@ -29,12 +29,15 @@ enum operation {
 	OPERATION_SEND,
 	OPERATION_QUEUED,
 	OPERATION_CLOSE,
+	OPERATION_ROUND_TRIP,
 };
 
 struct command {
 	enum operation operation;
-	uint32_t first;  /* address, milliseconds, or the pattern's position */
-	uint32_t second; /* port or size */
+	uint32_t first;    /* address, milliseconds, or the pattern's position */
+	uint32_t second;   /* port or size */
+	uint32_t limit_ms; /* of a round trip, for each of its waits */
+	uint64_t nonce;
 };
 
 uint8_t proof_pattern(uint32_t position)
@@ -132,6 +135,43 @@ static int do_queued(int g, const struct command *command)
 	return queued;
 }
 
+#define STAGE_SHIFT 16
+
+static int fail_at(enum proof_trip stage, int error)
+{
+	return -((int)stage << STAGE_SHIFT | error);
+}
+
+static int await_answer(int g, const struct command *command)
+{
+	struct pollfd wait = {.fd = g, .events = POLLIN};
+	uint64_t answer = 0;
+	ssize_t got;
+
+	if (poll(&wait, 1, (int)command->limit_ms) != 1)
+		return fail_at(PROOF_TRIP_ANSWER, ETIMEDOUT);
+	got = recv(g, &answer, sizeof(answer), MSG_DONTWAIT);
+	if (got == -1)
+		return fail_at(PROOF_TRIP_ANSWER, errno);
+	/* Eight bytes are one record, and come in one piece. */
+	return got == sizeof(answer) && answer == command->nonce ? 0 : fail_at(PROOF_TRIP_ANSWER, EBADMSG);
+}
+
+static int do_round_trip(int *g, const struct command *command)
+{
+	const struct command wait = {.first = command->limit_ms};
+	int result = do_connect(g, command);
+
+	if (result)
+		return fail_at(*g == -1 ? PROOF_TRIP_SOCKET : PROOF_TRIP_CONNECT, -result);
+	result = do_connected(*g, &wait);
+	if (result)
+		return fail_at(PROOF_TRIP_CONNECT, result == -EINPROGRESS ? ETIMEDOUT : -result);
+	if (send(*g, &command->nonce, sizeof(command->nonce), MSG_NOSIGNAL) != sizeof(command->nonce))
+		return fail_at(PROOF_TRIP_SEND, errno);
+	return await_answer(*g, command);
+}
+
 static int obey(int *g, const struct command *command)
 {
 	switch (command->operation) {
@@ -148,6 +188,14 @@ static int obey(int *g, const struct command *command)
 			close(*g);
 		*g = -1;
 		return 0;
+	case OPERATION_ROUND_TRIP: {
+		int result = do_round_trip(g, command);
+
+		if (*g >= 0)
+			close(*g);
+		*g = -1;
+		return result;
+	}
 	}
 	return -EINVAL;
 }
@@ -158,8 +206,12 @@ static _Noreturn void run_child(int commands)
 	int g = -1;
 	int answer;
 
-	/* Nobody else would end it if the agent dies in the middle of its proof. */
+	/* Nobody else would end it if the agent dies. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* The agent's locks and sockets are the agent's alone. */
+	if (dup2(commands, 0) == -1 || close_range(1, ~0u, 0) == -1)
+		_exit(1);
+	commands = 0;
 	answer = set_up_loopback();
 	do {
 		if (send(commands, &answer, sizeof(answer), MSG_NOSIGNAL) != sizeof(answer))
@@ -216,6 +268,35 @@ int proof_child_close(struct proof_child *child)
 	return tell(child, OPERATION_CLOSE, 0, 0);
 }
 
+int proof_child_begin_round_trip(struct proof_child *child, uint32_t address, uint16_t port, uint64_t nonce,
+                                 unsigned int limit_ms)
+{
+	const struct command command = {
+	        .operation = OPERATION_ROUND_TRIP,
+	        .first = address,
+	        .second = port,
+	        .limit_ms = limit_ms,
+	        .nonce = nonce,
+	};
+
+	return send(child->commands, &command, sizeof(command), MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(command)
+	               ? 0
+	               : -EPIPE;
+}
+
+int proof_child_end_round_trip(struct proof_child *child, enum proof_trip *stage)
+{
+	int answer;
+
+	*stage = PROOF_TRIP_SOCKET;
+	if (recv(child->commands, &answer, sizeof(answer), MSG_DONTWAIT) != sizeof(answer))
+		return -EPIPE;
+	if (answer == 0)
+		return 0;
+	*stage = (enum proof_trip)(-answer >> STAGE_SHIFT);
+	return -(-answer & ((1 << STAGE_SHIFT) - 1));
+}
+
 int proof_child_start(int cgroup_fd, struct proof_child *child)
 {
 	/* A socket belongs to the cgroup that its creator is in: the child must be born there. */
@@ -255,8 +336,11 @@ int proof_child_start(int cgroup_fd, struct proof_child *child)
 void proof_child_stop(struct proof_child *child)
 {
 	if (child->commands >= 0)
-		close(child->commands); /* its recv() returns 0, and it ends */
+		close(child->commands);
 	child->commands = -1;
+	/* It has nothing to lose, and may be stopped, or wait for something: nobody waits for it. */
+	if (child->pid > 0)
+		(void)kill(child->pid, SIGKILL);
 	if (child->pid > 0 && waitpid(child->pid, NULL, 0) == -1)
 		return;
 	child->pid = -1;

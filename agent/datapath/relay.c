@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 
 #include "base/cleanup.h"
+#include "datapath/traffic.h"
 
 const char *relay_mode_name(enum relay_mode mode)
 {
@@ -27,12 +28,14 @@ const char *relay_mode_name(enum relay_mode mode)
 
 static uint32_t wanted_of_a(const struct relay *relay)
 {
-	return (relay_transmit_reads(relay) ? EPOLLIN : 0u) | (relay->receive == RECEIVE_BLOCKED ? EPOLLOUT : 0u);
+	bool reads = relay_transmit_reads(relay) && relay_gather_awaits_event(relay);
+
+	return (reads ? EPOLLIN : 0u) | (relay->receive == RECEIVE_BLOCKED ? EPOLLOUT : 0u);
 }
 
 static bool transmit_writes(const struct relay *relay)
 {
-	return relay->transmit == TRANSMIT_BLOCKED || relay->transmit == TRANSMIT_CLOSING;
+	return relay->transmit == TRANSMIT_BLOCKED || relay->transmit == TRANSMIT_CLOSING || relay->key_update_due;
 }
 
 static uint32_t wanted_of_b(const struct relay *relay)
@@ -49,8 +52,7 @@ static int ask(struct relay *relay, struct loop_source *source, int fd, uint32_t
 	return 0;
 }
 
-/* After every event: ask for what each direction's state needs now. */
-static void ask_for_events(struct relay *relay)
+void relay_ask_for_events(struct relay *relay)
 {
 	int error;
 
@@ -60,7 +62,7 @@ static void ask_for_events(struct relay *relay)
 	if (!error)
 		error = ask(relay, &relay->b, relay->b_fd, wanted_of_b(relay));
 	if (error)
-		relay_fail(relay, error == -ENOMEM ? REASON_NO_MEMORY : REASON_INTERNAL, "epoll: %s", strerror(-error));
+		relay_fail(relay, reason_of_errno(-error, REASON_INTERNAL), "epoll: %s", strerror(-error));
 }
 
 /*
@@ -90,9 +92,8 @@ static void hang_up(struct relay *relay, struct loop_source *source, uint32_t ev
  * Where the socket is read or written, the call finds out what EPOLLERR and EPOLLHUP mean. Reading comes first: what
  * the other side said before it hung up is passed on.
  */
-static void on_a_event(struct loop_source *source, uint32_t events)
+static void serve_a(struct relay *relay, struct loop_source *source, uint32_t events)
 {
-	struct relay *relay = container_of(source, struct relay, a);
 	bool used = false;
 
 	if ((events & ~(uint32_t)EPOLLOUT) && relay_transmit_reads(relay))
@@ -103,12 +104,11 @@ static void on_a_event(struct loop_source *source, uint32_t events)
 	}
 	if (!relay->ended && !used)
 		hang_up(relay, source, events);
-	ask_for_events(relay);
+	relay_ask_for_events(relay);
 }
 
-static void on_b_event(struct loop_source *source, uint32_t events)
+static void serve_b(struct relay *relay, struct loop_source *source, uint32_t events)
 {
-	struct relay *relay = container_of(source, struct relay, b);
 	bool used = false;
 
 	if ((events & ~(uint32_t)EPOLLOUT) && relay_receive_reads(relay))
@@ -119,7 +119,46 @@ static void on_b_event(struct loop_source *source, uint32_t events)
 	}
 	if (!relay->ended && !used)
 		hang_up(relay, source, events);
-	ask_for_events(relay);
+	relay_ask_for_events(relay);
+}
+
+/*
+ * Is this one of the events whose CPU is measured? One in TRAFFIC_CPU_SAMPLE, by a generator of pseudo-random numbers,
+ * not by counting: events of A and B come in turns, and a count would always meet the same side.
+ */
+static bool is_sampled(struct relay *relay)
+{
+	uint32_t *state = &relay->worker->sample;
+
+	if (!relay->traffic)
+		return false;
+	*state = *state * 1664525u + 1013904223u;
+	return *state >> 8 < (1u << 24) / TRAFFIC_CPU_SAMPLE;
+}
+
+static void serve(struct relay *relay, struct loop_source *source, uint32_t events,
+                  void (*serve_side)(struct relay *relay, struct loop_source *source, uint32_t events))
+{
+	struct traffic_connections *traffic = relay->traffic; /* the connection may end */
+	uint64_t before;
+
+	if (!is_sampled(relay)) {
+		serve_side(relay, source, events);
+		return;
+	}
+	before = traffic_cpu_ns();
+	serve_side(relay, source, events);
+	traffic_add(&traffic->cpu_ns, (traffic_cpu_ns() - before) * TRAFFIC_CPU_SAMPLE);
+}
+
+static void on_a_event(struct loop_source *source, uint32_t events)
+{
+	serve(container_of(source, struct relay, a), source, events, serve_a);
+}
+
+static void on_b_event(struct loop_source *source, uint32_t events)
+{
+	serve(container_of(source, struct relay, b), source, events, serve_b);
 }
 
 static void on_ticket_window(struct loop_timer *timer)
@@ -128,7 +167,7 @@ static void on_ticket_window(struct loop_timer *timer)
 
 	relay->arm_due = true;
 	relay_receive_arm(relay);
-	ask_for_events(relay);
+	relay_ask_for_events(relay);
 }
 
 static void on_half_closed(struct loop_timer *timer)
@@ -136,7 +175,7 @@ static void on_half_closed(struct loop_timer *timer)
 	struct relay *relay = container_of(timer, struct relay, half_closed_timer);
 
 	relay_half_closed_expired(relay);
-	ask_for_events(relay);
+	relay_ask_for_events(relay);
 }
 
 /* Armed once and looked at when it fires: a connection that moves bytes never touches the timer. */
@@ -180,8 +219,25 @@ static void on_look(struct loop_timer *timer)
 {
 	struct relay *relay = container_of(timer, struct relay, look_timer);
 
-	relay_receive_look(relay);
-	ask_for_events(relay);
+	relay_look(relay);
+	relay_ask_for_events(relay);
+}
+
+static void on_tail(struct loop_timer *timer)
+{
+	struct relay *relay = container_of(timer, struct relay, tail_timer);
+
+	relay_receive_tail(relay);
+	relay_ask_for_events(relay);
+}
+
+static void on_gather(struct loop_timer *timer)
+{
+	struct relay *relay = container_of(timer, struct relay, gather_timer);
+
+	if (!relay_transmit_reads(relay) || !relay_transmit_read(relay))
+		relay_gather_stop(relay);
+	relay_ask_for_events(relay);
 }
 
 static void choose_modes(struct relay *relay, const struct relay_options *options)
@@ -189,7 +245,8 @@ static void choose_modes(struct relay *relay, const struct relay_options *option
 	struct tls_session_info info;
 
 	relay->to_backend.mode = relay->to_gateway.mode = RELAY_PLAIN;
-	relay->to_backend.may_splice = options->splice_to_backend && !options->lane_slot;
+	relay->splices_without_lane = options->splice_to_backend && (!options->session || options->transmit_armed);
+	relay->to_backend.may_splice = relay->splices_without_lane && !options->lane_slot;
 	relay->to_gateway.may_splice = options->splice_to_gateway;
 	if (!options->session)
 		return;
@@ -198,6 +255,8 @@ static void choose_modes(struct relay *relay, const struct relay_options *option
 	relay->limits_key = info.cipher != TLS_CIPHER_CHACHA20;
 	relay->no_pad = options->no_pad && info.version == TLS_VERSION_1_3;
 	relay->hides_key_update = options->kernel_rekey && info.version == TLS_VERSION_1_3;
+	relay->rekeys_transmit = options->kernel_rekey_transmit && options->transmit_armed &&
+	                         info.version == TLS_VERSION_1_3;
 	relay->mode_reason = options->user_mode_reason;
 	relay->to_backend.mode = options->transmit_armed ? RELAY_KTLS_COPY : RELAY_USER_TLS;
 	relay->to_gateway.mode = RELAY_USER_TLS;
@@ -208,12 +267,11 @@ static void choose_modes(struct relay *relay, const struct relay_options *option
 		relay->arm_due = info.version == TLS_VERSION_1_2;
 	}
 	/* OpenSSL's directions are not spliced. */
-	relay->to_backend.may_splice &= options->transmit_armed;
 	relay->to_gateway.may_splice &= relay->to_gateway.mode == RELAY_TICKETS;
 }
 
 /* Descriptors and timers into the loop; on failure nothing stays there. */
-static int enter_loop(struct relay *relay)
+static int enter_loop(struct relay *relay, struct loop_source *b_source)
 {
 	struct relay_worker *worker = relay->worker;
 	int error = 0;
@@ -223,6 +281,8 @@ static int enter_loop(struct relay *relay)
 	relay->idle_timer.on_expire = on_idle;
 	relay->stall_timer.on_expire = on_stall;
 	relay->look_timer.on_expire = on_look;
+	relay->tail_timer.on_expire = on_tail;
+	relay->gather_timer.on_expire = on_gather;
 	relay->a.on_event = on_a_event;
 	relay->b.on_event = on_b_event;
 	if (relay->to_gateway.mode == RELAY_TICKETS && !relay->arm_due)
@@ -232,7 +292,9 @@ static int enter_loop(struct relay *relay)
 	if (!error)
 		error = loop_add(worker->loop, &relay->a, relay->a_fd, wanted_of_a(relay));
 	if (!error)
-		error = loop_add(worker->loop, &relay->b, relay->b_fd, wanted_of_b(relay));
+		error = b_source && b_source->registered
+		                ? loop_pass_on(worker->loop, b_source, &relay->b, wanted_of_b(relay))
+		                : loop_add(worker->loop, &relay->b, relay->b_fd, wanted_of_b(relay));
 	if (!error)
 		return 0;
 	loop_remove(worker->loop, &relay->a);
@@ -243,7 +305,7 @@ static int enter_loop(struct relay *relay)
 
 int relay_start(struct relay_worker *worker, const struct relay_options *options, struct relay **result)
 {
-	_cleanup_free_ struct relay *relay = calloc(1, sizeof(*relay));
+	struct relay *relay = slab_take(&worker->relays);
 	int error;
 
 	if (!relay)
@@ -253,19 +315,30 @@ int relay_start(struct relay_worker *worker, const struct relay_options *options
 	relay->b_fd = options->b_fd;
 	relay->session = options->session;
 	relay->lane_slot = options->lane_slot;
+	relay->leave_lane = options->leave_lane;
 	relay->idle_ns = options->idle_ns ? options->idle_ns : worker->timeouts.idle_ns;
+	relay->traffic = options->traffic;
 	relay->on_end = options->on_end;
 	relay->context = options->context;
 	relay->first_read = true;
+	relay->low_water = 1;
 	relay->to_backend.to_backend = true;
 	relay->to_backend.moved_ns = relay->to_gateway.moved_ns = monotonic_ns();
 	choose_modes(relay, options);
-	error = enter_loop(relay);
-	if (error)
+	error = enter_loop(relay, options->b_source);
+	if (error) {
+		slab_give(relay);
 		return error;
+	}
 	relay_receive_arm(relay); /* TLS 1.2 */
-	*result = TAKE_PTR(relay);
+	*result = relay;
 	return 0;
+}
+
+bool relay_is_idle(const struct relay *relay, uint64_t since_ns)
+{
+	return relay->transmit != TRANSMIT_BLOCKED && relay->receive != RECEIVE_BLOCKED && !relay->awaits_answer &&
+	       relay->to_backend.moved_ns <= since_ns && relay->to_gateway.moved_ns <= since_ns;
 }
 
 static enum relay_mode shown_mode(const struct relay_direction *direction)

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "datapath/record_message.h"
 
 /* RFC 8446 6.1, RFC 5246 7.2.1: warning(1), close_notify(0). */
@@ -29,11 +31,14 @@ static void end(struct relay *relay, enum postern_reason reason, const char *det
 	loop_timer_cancel(loop, &relay->half_closed_timer);
 	loop_timer_cancel(loop, &relay->idle_timer);
 	loop_timer_cancel(loop, &relay->stall_timer);
-	loop_timer_cancel(loop, &relay->look_timer);
+	relay_look_forget(relay);
+	loop_timer_cancel(loop, &relay->tail_timer);
+	loop_timer_cancel(loop, &relay->gather_timer);
 	loop_remove(loop, &relay->a);
 	loop_remove(loop, &relay->b);
 	tls_session_free(relay->session);
 	relay->session = NULL;
+	OPENSSL_cleanse(&relay->secrets, sizeof(relay->secrets));
 	/* close() frees the descriptor whatever it returns. */
 	(void)worker->io->close(relay->b_fd);
 	(void)worker->io->close(relay->a_fd);
@@ -42,7 +47,7 @@ static void end(struct relay *relay, enum postern_reason reason, const char *det
 	relay_rest_free(&relay->to_gateway.rest);
 	if (relay->on_end)
 		relay->on_end(relay->context, reason, detail);
-	loop_defer_free(loop, relay);
+	loop_defer(loop, slab_give, relay);
 }
 
 static void end_gracefully(struct relay *relay)
@@ -115,11 +120,28 @@ void relay_fail_call(struct relay *relay, const char *call, bool on_backend, int
 	relay_fail(relay, reason, "%s on %s: %s", call, on_backend ? "B" : "A", strerror(error));
 }
 
+/*
+ * Servers answer the end of an idle connection by closing theirs, without a word: nothing was cut off then, and nothing
+ * failed. It is a reset all the same, as G may have closed one direction only and be waiting.
+ */
+void relay_fail_truncated(struct relay *relay, const char *detail)
+{
+	bool idle = relay->gateway_ended && !relay->awaits_answer && relay->to_gateway.bytes == relay->answered;
+
+	relay_fail(relay, idle ? REASON_NONE : REASON_TRUNCATED, "%s%s",
+	           detail ? detail : "TCP ended without close_notify",
+	           relay->gateway_ended ? ", after the gateway's own end" : "");
+}
+
 void relay_fail_session(struct relay *relay)
 {
 	enum postern_reason reason = tls_session_reason(relay->session);
+	const char *detail = tls_session_detail(relay->session);
 
-	relay_fail(relay, reason == REASON_NONE ? REASON_INTERNAL : reason, "%s", tls_session_detail(relay->session));
+	if (reason == REASON_TRUNCATED)
+		relay_fail_truncated(relay, detail);
+	else
+		relay_fail(relay, reason == REASON_NONE ? REASON_INTERNAL : reason, "%s", detail);
 }
 
 void relay_abort(struct relay *relay, enum postern_reason reason, const char *detail)
@@ -196,6 +218,7 @@ void relay_close_backend(struct relay *relay, bool writable)
 static void begin_closing(struct relay *relay)
 {
 	relay->transmit = TRANSMIT_CLOSING;
+	relay->key_update_due = false; /* no data follows that would need it, and it may not follow close_notify */
 	relay_close_backend(relay, false);
 }
 
@@ -204,6 +227,7 @@ void relay_gateway_ended(struct relay *relay)
 	struct relay_worker *worker = relay->worker;
 
 	relay->gateway_ended = true;
+	relay->answered = relay->to_gateway.bytes;
 	if (relay->to_backend.mode == RELAY_PLAIN) {
 		(void)worker->io->shutdown(relay->b_fd, SHUT_WR);
 		relay->transmit = TRANSMIT_ENDED;
@@ -228,7 +252,8 @@ void relay_backend_ended(struct relay *relay)
 	relay->receive = RECEIVE_ENDED;
 	loop_timer_cancel(relay->worker->loop, &relay->half_closed_timer);
 	loop_timer_cancel(relay->worker->loop, &relay->ticket_timer);
-	loop_timer_cancel(relay->worker->loop, &relay->look_timer);
+	relay_look_forget(relay);
+	loop_timer_cancel(relay->worker->loop, &relay->tail_timer);
 	/* Everything before it was written to A: B is not read while a rest waits. */
 	(void)relay->worker->io->shutdown(relay->a_fd, SHUT_WR);
 	if (relay->transmit == TRANSMIT_DEFERRED)

@@ -6,7 +6,12 @@
  *   relay_worker.c    the buffer and the pipe that a worker's connections share
  *   relay_write.c     writing to a sink, and what a short write leaves
  *   relay_transmit.c  G->A->B
+ *   relay_lane.c      the lane's credit, and a stream's way out of it
+ *   relay_gather.c    how many bytes of A make a wake-up
  *   relay_receive.c   B->A->G
+ *   relay_stream.c    how many bytes of B make a wake-up
+ *   relay_look.c      what epoll does not tell of B
+ *   relay_rekey.c     KeyUpdate: the backend's, and our own
  *   relay_record.c    the control records that the peer may send once the handshake is over
  *   relay_ending.c    close_notify, the graceful end, the reset
  *
@@ -46,6 +51,19 @@ enum receive_state {
 	RECEIVE_ENDED,   /* B's close_notify (PLAIN: FIN) was read and A's side shut down */
 };
 
+/* relay_gather.c */
+struct relay_gathering {
+	enum {
+		GATHER_EACH, /* whatever G sends wakes the worker */
+		GATHER_GATHERING,
+	} state;
+	bool in_lane;      /* A's EPOLLIN is not asked for; otherwise its SO_RCVLOWAT is raised */
+	uint64_t since_ns; /* EACH: the first read of those counted; GATHERING: the last one */
+	uint64_t delay_ns; /* the pace: how long a wake-up's worth of bytes takes */
+	size_t size;       /* EACH: bytes that were read after the first one */
+	uint64_t passed;   /* slot->passed as it was last seen */
+};
+
 /* What a short write left; allocated only then, so that an idle connection holds no buffer. */
 struct relay_rest {
 	uint8_t *bytes;
@@ -74,13 +92,25 @@ struct relay {
 	enum tls_version version;
 	bool limits_key; /* ChaCha20-Poly1305 has no limit that a connection could reach */
 	bool no_pad;
-	bool hides_key_update; /* of this kernel: see relay_receive.c */
-	struct postern_lane_slot *lane_slot;
+	bool hides_key_update;               /* of this kernel, which can set TLS_RX again: see relay_look.c */
+	bool rekeys_transmit;                /* it can set TLS_TX again */
+	bool key_update_due;                 /* ours waits for room on B; no data goes before it */
+	bool wants_update;                   /* it asks the backend for one: the read key nears its limit */
+	bool update_wanted;                  /* that was asked for, and none has come yet */
+	struct tls_rekey_secrets secrets;    /* once the session is gone; length 0: nothing can be rekeyed */
+	struct postern_lane_slot *lane_slot; /* NULL: not in the lane, or not any more */
+	void (*leave_lane)(void *context);
+	uint64_t lane_redirected; /* slot->redirected_bytes when the lane last had its share, */
+	uint64_t lane_bulk;       /* slot->bulk_bytes then, */
+	uint64_t lane_passed;     /* and what had passed it at all */
+	bool splices_without_lane;
 	uint64_t idle_ns;
 	enum postern_reason mode_reason;
+	struct traffic_connections *traffic; /* NULL: none */
 	void (*on_end)(void *context, enum postern_reason reason, const char *detail);
 	void *context;
 
+	struct relay_gathering gathering;
 	struct relay_direction to_backend;
 	struct relay_direction to_gateway;
 	enum transmit_state transmit;
@@ -88,8 +118,14 @@ struct relay {
 	bool first_read;    /* nothing of G was read so far */
 	bool arm_due;       /* the ticket window is over: TLS_RX at the next record boundary */
 	ssize_t joined;     /* bytes of data that the last read by recvmsg() joined; -1: it was something else */
+	size_t read_size;   /* bytes of data that the last read of B brought */
+	int low_water;      /* SO_RCVLOWAT of B */
+	uint32_t streamed;  /* bytes in full reads of B since a shorter one, as far as they matter (relay_stream.c) */
 	bool gateway_ended; /* G's FIN was read */
+	uint64_t answered;  /* bytes that were written to A by then */
+	bool awaits_answer; /* the last byte that moved went to the backend */
 	bool room_made;     /* B's send buffer was raised for close_notify */
+	bool last_words;    /* a write to B has failed: what can still be read is passed on, and no end of it */
 	bool ended;
 	struct relay_handshake_reader handshake;
 	unsigned int warnings; /* alerts of TLS 1.2 that end nothing */
@@ -101,7 +137,16 @@ struct relay {
 	struct loop_timer idle_timer;
 	struct loop_timer stall_timer;
 	struct loop_timer look_timer;
+	struct relay **look_link; /* what points to it in worker->looks; NULL: it is not there */
+	struct relay *look_next;
+	struct loop_timer tail_timer;
+	struct loop_timer gather_timer;
 };
+
+/* relay.c */
+
+/* After every event: ask epoll for what each direction's state needs now. May end the connection. */
+void relay_ask_for_events(struct relay *relay);
 
 /* relay_worker.c */
 
@@ -131,16 +176,63 @@ bool relay_transmit_reads(const struct relay *relay);
 bool relay_transmit_read(struct relay *relay);
 void relay_transmit_writable(struct relay *relay);
 
+/* relay_lane.c */
+
+/* size bytes were taken from A. */
+void relay_lane_read(struct relay *relay, size_t size);
+
+/* relay_gather.c */
+
+/* A was read: size bytes, which B has, or which wait for B. May end the connection. */
+void relay_gather_read(struct relay *relay, size_t size);
+/* There was nothing to read, or nothing will be read. */
+void relay_gather_stop(struct relay *relay);
+/* EPOLLIN of A is to be asked for; otherwise gather_timer reads. */
+bool relay_gather_awaits_event(const struct relay *relay);
+
 /* relay_receive.c */
 bool relay_receive_reads(const struct relay *relay);
 bool relay_receive_read(struct relay *relay);
 void relay_receive_writable(struct relay *relay);
-/* look_timer: see relay_receive.c. */
-void relay_receive_look(struct relay *relay);
+/* The same, and nothing of what must follow an event. */
+bool relay_receive_step(struct relay *relay);
+/* tail_timer: see relay_stream.c. */
+void relay_receive_tail(struct relay *relay);
 /* Arm TLS_RX if it is due and the session stands at a record boundary. */
 void relay_receive_arm(struct relay *relay);
 /* B is broken for writing: pass on what it had said before. */
 void relay_receive_last_words(struct relay *relay);
+
+/* relay_look.c */
+
+/* B was read: look behind what was read, if that is needed, when its time has come. May end the connection. */
+void relay_look_later(struct relay *relay);
+/* Now. May end the connection. */
+void relay_look(struct relay *relay);
+/* No look is owed any more. */
+void relay_look_forget(struct relay *relay);
+
+/* relay_rekey.c */
+
+/* The kernel has the keys of both directions: keep what follows them, before the session goes. */
+void relay_keep_secrets(struct relay *relay);
+/* A KeyUpdate of the backend was read: TLS_RX goes on with the next key. False: the connection has ended. */
+bool relay_follow_key_update(struct relay *relay, bool answer_wanted);
+/* Send ours as soon as there is room, and go on with the next key. False: the connection has ended. */
+bool relay_begin_key_update(struct relay *relay, bool wants_update);
+/* Try again. True: none is due, data may be written; false: there is no room, or the connection has ended. */
+bool relay_finish_key_update(struct relay *relay);
+/* The kernel can go on with a new key in this direction: for keys that near their limit. */
+bool relay_can_rekey(const struct relay *relay, const struct relay_direction *direction);
+
+/* relay_stream.c */
+
+/* B was read: size bytes of data; 0: a control record. May end the connection. */
+void relay_stream_read(struct relay *relay, size_t size);
+/* There was nothing to read. */
+void relay_stream_starved(struct relay *relay);
+/* B is read again. */
+void relay_stream_watch(struct relay *relay);
 
 /* relay_ending.c */
 
@@ -150,6 +242,8 @@ void relay_fail(struct relay *relay, enum postern_reason reason, const char *for
 /* The same for a failed call on A or B; error is a positive errno. */
 void relay_fail_call(struct relay *relay, const char *call, bool on_backend, int error);
 void relay_fail_session(struct relay *relay);
+/* B's TCP ended without close_notify. detail says so; NULL: the relay's own words. */
+void relay_fail_truncated(struct relay *relay, const char *detail);
 /* G's FIN was read. */
 void relay_gateway_ended(struct relay *relay);
 /* B's close_notify was read (PLAIN: its FIN). */

@@ -42,10 +42,7 @@
 /* Reads that follow B's reset: what its receive buffer may hold, and an end all the same. */
 #define LAST_WORDS_MAX 64
 
-/* See relay_receive_look(). */
-#define SMALL_MESSAGE (16u << 10)
-#define LOOKS_MAX     2
-#define LOOK_DELAY_NS UINT64_C(5000000)
+#define HANDSHAKE_KEY_UPDATE 24 /* RFC 8446 B.3 */
 
 bool relay_receive_reads(const struct relay *relay)
 {
@@ -76,6 +73,7 @@ void relay_receive_arm(struct relay *relay)
 	    relay->worker->io->setsockopt(relay->b_fd, SOL_TLS, TLS_RX_EXPECT_NO_PAD, &on, sizeof(on)) == -1)
 		log_debug("TLS_RX_EXPECT_NO_PAD refused", "error=\"%s\"", strerror(errno));
 	if (relay->to_backend.mode == RELAY_KTLS_COPY) {
+		relay_keep_secrets(relay);
 		tls_session_free(relay->session);
 		relay->session = NULL;
 	}
@@ -84,6 +82,7 @@ void relay_receive_arm(struct relay *relay)
 /* Bytes of application data that are in the worker's buffer. */
 static void receive_data(struct relay *relay, size_t size)
 {
+	relay->read_size = size;
 	if (!relay_count_blocks(relay, &relay->to_gateway, size))
 		return;
 	relay_choose_splice(&relay->to_gateway, size);
@@ -101,6 +100,9 @@ static bool receive_plain(struct relay *relay)
 			relay_fail_call(relay, "recv", true, errno);
 		return false;
 	}
+	/* The write that failed took the socket's error with it: a reset reads as an end of file now. */
+	if (got == 0 && relay->last_words)
+		return false;
 	if (got == 0)
 		relay_backend_ended(relay);
 	else
@@ -117,6 +119,11 @@ static bool receive_session(struct relay *relay)
 	if (got < 0 && got != -EAGAIN) {
 		relay_fail_session(relay);
 		return false;
+	}
+	if (tls_session_take_update_request(relay->session)) {
+		relay->key_updates++;
+		if (!relay_begin_key_update(relay, false))
+			return false;
 	}
 	if (got == 0) {
 		relay_backend_ended(relay);
@@ -142,9 +149,15 @@ static void receive_control_record(struct relay *relay, unsigned int type, size_
 		relay_fail(relay, verdict.reason, "%s", verdict.detail);
 		return;
 	}
+	/* A kernel that can rekey judges a record by its first byte, takes this one for KeyUpdate, and reads no
+	 * further. */
+	if (relay->hides_key_update && type == TLS_CONTENT_HANDSHAKE && !verdict.key_update &&
+	    relay->worker->buffer[0] == HANDSHAKE_KEY_UPDATE) {
+		relay_fail(relay, REASON_KEY_UPDATE, "a record that begins like KeyUpdate and is none");
+		return;
+	}
 	if (verdict.key_update) {
-		relay->key_updates++;
-		relay_fail(relay, REASON_KEY_UPDATE, "the backend sent KeyUpdate");
+		(void)relay_follow_key_update(relay, verdict.answer_wanted);
 		return;
 	}
 	if (verdict.warning && ++relay->warnings > WARNINGS_MAX) {
@@ -172,8 +185,7 @@ static bool receive_records(struct relay *relay)
 	type = record_message_type(&message);
 	if (type == RECORD_TYPE_NONE) {
 		if (got == 0)
-			relay_fail(relay, REASON_TRUNCATED, "TCP ended without close_notify%s",
-			           relay->gateway_ended ? ", after the gateway's own end" : "");
+			relay_fail_truncated(relay, NULL);
 		else
 			/* Were the kernel not decrypting, these bytes would have no type, and be ciphertext. */
 			relay_fail(relay, REASON_KERNEL_TLS_FAILED, "%zd bytes without a record type", got);
@@ -197,6 +209,7 @@ static bool receive_splice(struct relay *relay)
 	ssize_t got = worker->io->splice(relay->b_fd, worker->pipe[1], worker->pipe_size, SPLICE_F_NONBLOCK);
 
 	if (got > 0) {
+		relay->read_size = (size_t)got;
 		if (!relay_count_blocks(relay, direction, (size_t)got)) {
 			(void)relay_worker_empty_pipe(worker, (size_t)got);
 			return true;
@@ -205,8 +218,8 @@ static bool receive_splice(struct relay *relay)
 		(void)relay_write_pipe(relay, direction, (size_t)got);
 		return true;
 	}
-	if (direction->mode == RELAY_PLAIN) {
-		if (got == -1 && errno == EINVAL)
+	if (direction->mode == RELAY_PLAIN && (got == 0 || errno == EINVAL)) {
+		if (got == -1)
 			direction->may_splice = direction->splicing = false;
 		return receive_plain(relay);
 	}
@@ -221,68 +234,71 @@ static bool receive_splice(struct relay *relay)
 	return false;
 }
 
-static bool receive_step(struct relay *relay)
+static bool read_once(struct relay *relay)
 {
 	struct relay_direction *direction = &relay->to_gateway;
 
 	relay->joined = -1;
+	relay->read_size = 0;
 	if (direction->mode == RELAY_USER_TLS || direction->mode == RELAY_TICKETS)
 		return receive_session(relay);
 	if (direction->splicing && relay->worker->pipe_size > 0)
 		return receive_splice(relay);
-	/*
-	 * The place for SO_RCVLOWAT: while a stream runs it would make one wake-up of many records (relay-costs
-	 * section 3), with a deadline for the stream's tail.
-	 */
 	if (direction->mode == RELAY_PLAIN)
 		return receive_plain(relay);
 	return receive_records(relay);
 }
 
-/*
- * A kernel that can rekey (6.14 and later) reports no EPOLLIN once it has decrypted a KeyUpdate (tls_sk_poll(),
- * key_update_pending), and recvmsg() decrypts ahead: it may bring data, and have put aside the KeyUpdate that ended it.
- * Nobody would ever be told. So what recvmsg() joined is looked behind: at once after a small message, which costs one
- * EAGAIN; in a stream not later than LOOK_DELAY_NS, so that records are not read one by one.
- */
-void relay_receive_look(struct relay *relay)
+/* OpenSSL takes one record at a time. */
+static bool batches(const struct relay *relay)
 {
-	for (int i = 0; i < LOOKS_MAX && !relay->ended && relay_receive_reads(relay); i++) {
-		if (!receive_step(relay) || relay->joined == -1)
-			return;
-	}
-	if (!relay->ended && relay_receive_reads(relay) && !relay->look_timer.due_ns &&
-	    loop_timer_set(relay->worker->loop, &relay->look_timer, LOOK_DELAY_NS))
-		relay_fail(relay, REASON_NO_MEMORY, "no timer");
+	return relay->to_gateway.mode == RELAY_KTLS_COPY || relay->to_gateway.mode == RELAY_PLAIN;
+}
+
+bool relay_receive_step(struct relay *relay)
+{
+	bool read = read_once(relay);
+
+	if (read && !relay->ended && batches(relay))
+		relay_stream_read(relay, relay->read_size);
+	return read;
 }
 
 /* One read an event, as in the other direction. */
 bool relay_receive_read(struct relay *relay)
 {
-	bool read = receive_step(relay);
+	bool read = relay_receive_step(relay);
 
-	if (!relay->hides_key_update || relay->ended || relay->joined == -1 || !relay_receive_reads(relay))
-		return read;
-	if (relay->joined < SMALL_MESSAGE)
-		relay_receive_look(relay);
-	else if (!relay->look_timer.due_ns && loop_timer_set(relay->worker->loop, &relay->look_timer, LOOK_DELAY_NS))
-		relay_fail(relay, REASON_NO_MEMORY, "no timer");
+	if (!read && !relay->ended && batches(relay))
+		relay_stream_starved(relay);
+	if (!relay->ended)
+		relay_look_later(relay);
 	return read;
+}
+
+void relay_receive_tail(struct relay *relay)
+{
+	if (relay_receive_reads(relay))
+		(void)relay_receive_read(relay);
 }
 
 void relay_receive_writable(struct relay *relay)
 {
 	if (relay->receive != RECEIVE_BLOCKED || !relay_flush(relay, &relay->to_gateway))
 		return;
+	relay_stream_watch(relay);
+	if (relay->ended)
+		return;
 	/* What blocked may have been joined: the look that it was owed. */
 	if (relay->hides_key_update && relay->to_gateway.mode == RELAY_KTLS_COPY)
-		relay_receive_look(relay);
+		relay_look(relay);
 }
 
 void relay_receive_last_words(struct relay *relay)
 {
+	relay->last_words = true;
 	for (int i = 0; i < LAST_WORDS_MAX && !relay->ended && relay_receive_reads(relay); i++) {
-		if (!receive_step(relay))
+		if (!relay_receive_step(relay))
 			return;
 	}
 }

@@ -91,9 +91,12 @@ static bool judge_message(struct relay_handshake_reader *reader, enum tls_versio
 		verdict->tickets++;
 		return true;
 	case HANDSHAKE_KEY_UPDATE:
-		/* Its records to come have a key of their own: what follows in this one would be a second message. */
-		verdict->key_update = true;
-		return false;
+		if (length != 1) {
+			refuse(verdict, REASON_UNEXPECTED_RECORD, "KeyUpdate of %zu bytes", length);
+			return false;
+		}
+		reader->body_left = length;
+		return true;
 	case HANDSHAKE_CERTIFICATE_REQUEST:
 		refuse(verdict, REASON_RENEGOTIATION, "post-handshake CertificateRequest");
 		return false;
@@ -101,6 +104,17 @@ static bool judge_message(struct relay_handshake_reader *reader, enum tls_versio
 		refuse(verdict, REASON_UNEXPECTED_RECORD, "handshake message %u after the handshake", type);
 		return false;
 	}
+}
+
+/* RFC 8446 4.6.3, and 5.1: a message before a change of keys is the last of its record. */
+static void judge_key_update(const uint8_t *bytes, size_t size, struct relay_record_verdict *verdict)
+{
+	if (size > 1)
+		refuse(verdict, REASON_UNEXPECTED_RECORD, "%zu bytes behind KeyUpdate", size - 1);
+	else if (bytes[0] > 1)
+		refuse(verdict, REASON_UNEXPECTED_RECORD, "KeyUpdate %u", bytes[0]);
+	verdict->key_update = verdict->reason == REASON_NONE;
+	verdict->answer_wanted = verdict->key_update && bytes[0] == 1;
 }
 
 static void judge_handshake(struct relay_handshake_reader *reader, enum tls_version version, const uint8_t *bytes,
@@ -116,6 +130,10 @@ static void judge_handshake(struct relay_handshake_reader *reader, enum tls_vers
 		if (reader->body_left > 0) {
 			step = size < reader->body_left ? size : reader->body_left;
 			reader->body_left -= step;
+			if (reader->header[0] == HANDSHAKE_KEY_UPDATE) {
+				judge_key_update(bytes, size, verdict);
+				return;
+			}
 		} else {
 			step = sizeof(reader->header) - reader->header_size;
 			if (step > size)

@@ -26,7 +26,8 @@ struct relay_record_verdict {
 	bool warning; /* an alert of TLS 1.2 that ends nothing */
 	unsigned int tickets;
 	bool key_update;
-	char detail[96]; /* "" unless there is a reason */
+	bool answer_wanted; /* it has update_requested */
+	char detail[96];    /* "" unless there is a reason */
 };
 
 /* type is that of the record (tls/record.h), bytes its plaintext. */

@@ -12,7 +12,7 @@
  * A's EPOLLIN is asked for in FLOWING only: that is the back-pressure. B's EPOLLOUT is asked for in BLOCKED and CLOSING
  * only; room for close_notify is made, as a rule, and CLOSING left at once (relay_ending.c). With a lane slot A is in a
  * sockmap: then it is always read with recv() (splice() would skip the redirected bytes and lose them), and every read
- * is added to the slot, which opens the credit window again.
+ * is added to the slot, which opens the credit window again; a stream of large messages leaves the lane (relay_lane.c).
  */
 #include "datapath/relay_internal.h"
 
@@ -52,9 +52,8 @@ static bool transmit_copy(struct relay *relay)
 		relay_gateway_ended(relay);
 		return true;
 	}
-	/* Release: the lane's program, on another CPU perhaps, sees the credit when the bytes are out of A's queue. */
 	if (relay->lane_slot)
-		__atomic_fetch_add(&relay->lane_slot->agent_read, (uint64_t)got, __ATOMIC_RELEASE);
+		relay_lane_read(relay, (size_t)got);
 	if (relay->first_read) {
 		relay->first_read = false;
 		if (direction->mode != RELAY_PLAIN && is_client_hello(worker->buffer, (size_t)got)) {
@@ -65,7 +64,8 @@ static bool transmit_copy(struct relay *relay)
 	if (!relay_count_blocks(relay, direction, (size_t)got))
 		return true;
 	relay_choose_splice(direction, (size_t)got);
-	(void)relay_write(relay, direction, worker->buffer, (size_t)got);
+	if (relay_write(relay, direction, worker->buffer, (size_t)got))
+		relay_gather_read(relay, (size_t)got);
 	return true;
 }
 
@@ -93,7 +93,8 @@ static bool transmit_splice(struct relay *relay)
 		return true;
 	}
 	relay_choose_splice(direction, (size_t)got);
-	(void)relay_write_pipe(relay, direction, (size_t)got);
+	if (relay_write_pipe(relay, direction, (size_t)got))
+		relay_gather_read(relay, (size_t)got);
 	return true;
 }
 
@@ -107,6 +108,8 @@ bool relay_transmit_read(struct relay *relay)
 
 void relay_transmit_writable(struct relay *relay)
 {
+	if (!relay_finish_key_update(relay))
+		return;
 	if (relay->transmit == TRANSMIT_BLOCKED)
 		(void)relay_flush(relay, &relay->to_backend);
 	else if (relay->transmit == TRANSMIT_CLOSING)

@@ -29,7 +29,7 @@ static int make_pipe(struct relay_worker *worker)
 	if (size < 0)
 		size = 0;
 	/* Never more than the buffer: what a blocked splice leaves is taken out of the pipe by one round of reads. */
-	worker->pipe_size = (size_t)size < RELAY_BUFFER_SIZE ? (size_t)size : RELAY_BUFFER_SIZE;
+	worker->pipe_size = (size_t)size < worker->buffer_size ? (size_t)size : worker->buffer_size;
 	return 0;
 }
 
@@ -47,9 +47,12 @@ int relay_worker_init(struct relay_worker *worker, struct loop *loop, const stru
 {
 	int error;
 
-	*worker = (struct relay_worker){.loop = loop, .io = io, .pipe = {-1, -1}};
+	*worker = (struct relay_worker){.loop = loop, .io = io, .pipe = {-1, -1}, .buffer_size = RELAY_BUFFER_SIZE};
+	worker->looks_end = &worker->looks;
+	slab_init(&worker->relays, sizeof(struct relay));
 	worker->timeouts.ticket_window_ns = UINT64_C(1000000000);
 	worker->timeouts.half_closed_ns = UINT64_C(30000000000);
+	worker->timeouts.gather_ns = RELAY_GATHER_MAX_NS;
 	error = make_pipe(worker);
 	if (error)
 		return error;
@@ -60,7 +63,6 @@ int relay_worker_init(struct relay_worker *worker, struct loop *loop, const stru
 	}
 	/* A short read of a control record must never leave unset memory to be judged. */
 	memset(worker->buffer, 0, RELAY_BUFFER_SIZE);
-	worker->buffer_size = RELAY_BUFFER_SIZE;
 	return 0;
 }
 
@@ -68,11 +70,22 @@ void relay_worker_destroy(struct relay_worker *worker)
 {
 	if (!worker->buffer)
 		return; /* never initialised: its descriptors mean nothing */
+	loop_timer_cancel(worker->loop, &worker->look_timer);
+	slab_destroy(&worker->relays);
 	close_pipe(worker);
-	OPENSSL_cleanse(worker->buffer, worker->buffer_size);
+	OPENSSL_cleanse(worker->buffer, RELAY_BUFFER_SIZE);
 	free(worker->buffer);
 	worker->buffer = NULL;
 	worker->buffer_size = 0;
+}
+
+void relay_worker_limit(struct relay_worker *worker, uint32_t size)
+{
+	int pipe_size = worker->pipe_size ? fcntl(worker->pipe[1], F_GETPIPE_SZ) : 0;
+
+	worker->buffer_size = size && size < RELAY_BUFFER_SIZE ? size : RELAY_BUFFER_SIZE;
+	if (pipe_size > 0)
+		worker->pipe_size = (size_t)pipe_size < worker->buffer_size ? (size_t)pipe_size : worker->buffer_size;
 }
 
 bool relay_worker_empty_pipe(struct relay_worker *worker, size_t size)

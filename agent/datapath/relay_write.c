@@ -8,9 +8,12 @@
  * pipe pages (fs.pipe-user-pages-soft) per slow reader, at the moment when a failure would lose bytes already taken.
  */
 #include "datapath/relay_internal.h"
+#include "datapath/traffic.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
@@ -39,16 +42,25 @@ void relay_rest_free(struct relay_rest *rest)
 
 static void set_blocked(struct relay *relay, const struct relay_direction *direction, bool blocked)
 {
+	if (blocked && relay->traffic)
+		traffic_add(direction->to_backend ? &relay->traffic->stalls_to_backend
+		                                  : &relay->traffic->stalls_to_gateway,
+		            1);
 	if (direction->to_backend)
 		relay->transmit = blocked ? TRANSMIT_BLOCKED : TRANSMIT_FLOWING;
 	else
 		relay->receive = blocked ? RECEIVE_BLOCKED : RECEIVE_FLOWING;
 }
 
-static void count_moved(struct relay_direction *direction, size_t size)
+static void count_moved(struct relay *relay, struct relay_direction *direction, size_t size)
 {
 	direction->bytes += size;
-	direction->moved_ns = monotonic_ns();
+	if (relay->traffic)
+		traffic_add(direction->to_backend ? &relay->traffic->bytes_to_backend
+		                                  : &relay->traffic->bytes_to_gateway,
+		            size);
+	direction->moved_ns = loop_now_ns(relay->worker->loop);
+	relay->awaits_answer = direction->to_backend;
 }
 
 /* The write failed with a positive errno. */
@@ -66,36 +78,44 @@ static void sink_failed(struct relay *relay, const struct relay_direction *direc
 	relay_fail_call(relay, call, direction->to_backend, error);
 }
 
+/* One write: what was taken; 0: the sink is full; -1: the connection has ended. */
+static ssize_t write_once(struct relay *relay, struct relay_direction *direction, const uint8_t *bytes, size_t size)
+{
+	ssize_t taken;
+
+	if (through_session(direction)) {
+		taken = tls_session_write(relay->session, bytes, size);
+		if (taken >= 0 || taken == -EAGAIN)
+			return taken > 0 ? taken : 0;
+		relay_fail_session(relay);
+		return -1;
+	}
+	do
+		/* Never MSG_MORE: kTLS would hold the last record back. */
+		taken = relay->worker->io->send(sink_fd(relay, direction), bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (taken == -1 && errno == EINTR);
+	if (taken >= 0 || errno == EAGAIN)
+		return taken > 0 ? taken : 0;
+	sink_failed(relay, direction, "send", errno);
+	return -1;
+}
+
 /*
  * Write until all is taken or the sink is full. Returns what was taken; -1: the connection has ended. The session wants
  * the same bytes again after -EAGAIN: a rest keeps them.
  */
 static ssize_t write_some(struct relay *relay, struct relay_direction *direction, const uint8_t *bytes, size_t size)
 {
-	const struct kernel_io *io = relay->worker->io;
 	size_t done = 0;
 
+	if (direction->to_backend && !relay_finish_key_update(relay))
+		return relay->ended ? -1 : 0;
 	while (done < size) {
-		ssize_t taken;
+		ssize_t taken = write_once(relay, direction, bytes + done, size - done);
 
-		if (through_session(direction)) {
-			taken = tls_session_write(relay->session, bytes + done, size - done);
-			if (taken < 0 && taken != -EAGAIN) {
-				relay_fail_session(relay);
-				return -1;
-			}
-		} else {
-			/* Never MSG_MORE: kTLS would hold the last record back. */
-			taken = io->send(sink_fd(relay, direction), bytes + done, size - done,
-			                 MSG_DONTWAIT | MSG_NOSIGNAL);
-			if (taken == -1 && errno == EINTR)
-				continue;
-			if (taken == -1 && errno != EAGAIN) {
-				sink_failed(relay, direction, "send", errno);
-				return -1;
-			}
-		}
-		if (taken <= 0)
+		if (taken < 0)
+			return -1;
+		if (taken == 0)
 			break;
 		done += (size_t)taken;
 		/* A short write means that the sink is full: the next one would say EAGAIN. OpenSSL goes by records. */
@@ -103,7 +123,7 @@ static ssize_t write_some(struct relay *relay, struct relay_direction *direction
 			break;
 	}
 	if (done > 0)
-		count_moved(direction, done);
+		count_moved(relay, direction, done);
 	return (ssize_t)done;
 }
 
@@ -141,18 +161,37 @@ bool relay_write(struct relay *relay, struct relay_direction *direction, const u
 	return keep_rest(relay, direction, bytes + taken, size - (size_t)taken);
 }
 
+/*
+ * A splice that leaves something in the pipe has said MSG_MORE of what it wrote, and TCP holds the last of that back
+ * for what comes next. Where it fills the socket (6.1, SO_SNDBUF of 4 KB: one record), the socket is never writable
+ * again, and what comes next never comes. Setting TCP_NODELAY pushes what is held (tcp_sock_set_nodelay()), set or not.
+ */
+static void push_held(const struct relay *relay, const struct relay_direction *direction)
+{
+	const int on = 1;
+
+	(void)relay->worker->io->setsockopt(sink_fd(relay, direction), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
 bool relay_write_pipe(struct relay *relay, struct relay_direction *direction, size_t size)
 {
 	struct relay_worker *worker = relay->worker;
+	bool held = direction->to_backend && !relay_finish_key_update(relay);
 
+	if (held && relay->ended) {
+		(void)relay_worker_empty_pipe(worker, size);
+		return false;
+	}
 	while (size > 0) {
 		/* Never SPLICE_F_MORE, for the same reason as MSG_MORE. */
-		ssize_t moved = worker->io->splice(worker->pipe[0], sink_fd(relay, direction), size, SPLICE_F_NONBLOCK);
-		int error = errno;
+		ssize_t moved = held ? -1
+		                     : worker->io->splice(worker->pipe[0], sink_fd(relay, direction), size,
+		                                          SPLICE_F_NONBLOCK);
+		int error = held ? EAGAIN : errno;
 
 		if (moved > 0) {
 			size -= (size_t)moved;
-			count_moved(direction, (size_t)moved);
+			count_moved(relay, direction, (size_t)moved);
 			continue;
 		}
 		if (moved == -1 && error == EINTR)
@@ -161,8 +200,10 @@ bool relay_write_pipe(struct relay *relay, struct relay_direction *direction, si
 			relay_fail(relay, REASON_RELAY_ERROR, "the pipe could not be emptied");
 			return false;
 		}
-		if (moved == -1 && error == EAGAIN)
+		if (moved == -1 && error == EAGAIN) {
+			push_held(relay, direction);
 			return keep_rest(relay, direction, worker->buffer, size);
+		}
 		if (moved == -1 && error == EINVAL) {
 			/* The sink takes no splice: copy from now on. */
 			direction->may_splice = direction->splicing = false;
@@ -189,16 +230,39 @@ bool relay_flush(struct relay *relay, struct relay_direction *direction)
 	return true;
 }
 
+/*
+ * Our own key changes before these blocks are sealed; the backend is asked to change its key in good time. False: the
+ * connection has ended.
+ */
+static bool change_key_in_time(struct relay *relay, struct relay_direction *direction, uint64_t blocks, uint64_t limit)
+{
+	if (!relay_can_rekey(relay, direction))
+		return true;
+	if (direction->to_backend) {
+		if (direction->key_blocks <= limit)
+			return true;
+		direction->key_blocks = blocks;
+		return relay_begin_key_update(relay, false);
+	}
+	if (relay->update_wanted || direction->key_blocks <= limit - limit / 8)
+		return true;
+	relay->update_wanted = true;
+	return relay_begin_key_update(relay, true);
+}
+
 bool relay_count_blocks(struct relay *relay, struct relay_direction *direction, size_t size)
 {
 	uint64_t limit = relay->worker->aead_limit_blocks;
 	uint64_t records = (size + RECORD_PLAIN_MAX - 1) / RECORD_PLAIN_MAX;
+	uint64_t blocks = (size + AES_BLOCK - 1) / AES_BLOCK + records * BLOCKS_PER_RECORD;
 
 	if (!relay->limits_key)
 		return true;
 	if (limit == 0)
 		limit = RELAY_AEAD_LIMIT_BLOCKS;
-	direction->key_blocks += (size + AES_BLOCK - 1) / AES_BLOCK + records * BLOCKS_PER_RECORD;
+	direction->key_blocks += blocks;
+	if (!change_key_in_time(relay, direction, blocks, limit))
+		return false;
 	if (direction->key_blocks <= limit)
 		return true;
 	relay_fail(relay, REASON_KEY_LIMIT, "%s", direction->to_backend ? "write key" : "read key");

@@ -3,16 +3,22 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/address.h"
+#include "base/cleanup.h"
 #include "base/failures.h"
 #include "datapath/packet.h"
 #include "datapath/worker_internal.h"
 
 /* From the release to accept(): both happen on loopback inside one call, so a second means that G is gone. */
 #define ACCEPT_LIMIT_NS 1000000000ull
+/* It could not be sent, and waits for another SYN of G. */
+#define RESEND_LIMIT_NS 5000000000ull
+/* Without a descriptor or memory even to reset what is in the accept queue. */
+#define ACCEPT_REST_NS 10000000ull
 
 /* 0 or negative errno. */
 static int send_packet(const struct worker_gateway *gateway, const struct packet *packet)
@@ -29,6 +35,8 @@ static int send_packet(const struct worker_gateway *gateway, const struct packet
 	return 0;
 }
 
+static bool accept_next(struct worker_listener *listener, int listener_fd);
+
 void release_syn(struct attempt *attempt)
 {
 	struct worker *worker = attempt->worker;
@@ -43,15 +51,19 @@ void release_syn(struct attempt *attempt)
 		(void)loop_timer_set(worker->loop, &attempt->timer, ACCEPT_LIMIT_NS);
 		error = send_packet(attempt->gateway, &packet);
 	}
-	if (error == -EAGAIN || error == -ENOBUFS)
-		return; /* as if the packet were lost: G's next SYN comes before the limit */
+	if (error == -EAGAIN || error == -ENOBUFS || error == -ENOMEM) {
+		/* As if the packet were lost: G's next SYN comes a second after the last, or two. */
+		attempt_enter(attempt, ATTEMPT_READY, RESEND_LIMIT_NS);
+		return;
+	}
 	if (error) {
 		snprintf(detail, sizeof(detail), "sending the SYN again: %s", strerror(-error));
 		attempt_refuse(attempt, REASON_RELEASE_FAILED, detail);
 		return;
 	}
-	release_accept(listener,
-	               attempt->syn.family == AF_INET ? listener->listener->fd_v4 : listener->listener->fd_v6);
+	/* As a rule it is alone in the queue: the loop tells of what else is there. */
+	(void)accept_next(listener,
+	                  attempt->syn.family == AF_INET ? listener->listener->fd_v4 : listener->listener->fd_v6);
 }
 
 static bool send_refusal(struct worker *worker, const struct worker_gateway *gateway, const struct packet *packet)
@@ -96,15 +108,25 @@ static void accepted(struct worker_listener *listener, int a_fd, const struct so
 	const struct postern_destination_key unknown = {0};
 	struct postern_tuple tuple;
 	struct attempt *attempt = attempt_of_peer(listener, peer, &tuple);
+	struct trace_subject subject = {
+	        .gateway = listener->gateway,
+	        .gateway_port = tuple.local_port,
+	        .destination = &unknown,
+	        .verdict = TRACE_NO_VERDICT,
+	};
 
 	if (attempt && attempt->state == ATTEMPT_RELEASED) {
-		connection_start(attempt, a_fd);
+		if (gate_is_dialed(attempt))
+			gate_answer(attempt, a_fd);
+		else
+			connection_start(attempt, a_fd);
 		return;
 	}
 	/* SO_LINGER{1,0} is inherited from the listener, so this is a reset. */
 	close(a_fd);
-	worker_report(listener->worker, listener->gateway, tuple.local_port,
-	              attempt ? &attempt->connect.socket.destination : &unknown, "", REASON_UNVERIFIED_ACCEPT, "");
+	if (attempt)
+		subject = attempt_subject(attempt);
+	worker_report(listener->worker, subject, "", REASON_UNVERIFIED_ACCEPT, "");
 }
 
 static int accept_one(int listener_fd, struct sockaddr_storage *peer)
@@ -114,11 +136,37 @@ static int accept_one(int listener_fd, struct sockaddr_storage *peer)
 	return accept4(listener_fd, (struct sockaddr *)peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
+static void look_again(struct worker_listener *listener, uint32_t events)
+{
+	struct loop *loop = listener->worker->loop;
+
+	if (listener->source_v4.registered)
+		(void)loop_set_events(loop, &listener->source_v4, events);
+	if (listener->source_v6.registered)
+		(void)loop_set_events(loop, &listener->source_v6, events);
+}
+
+static void on_rested(struct loop_timer *timer)
+{
+	look_again(container_of(timer, struct worker_listener, rest), EPOLLIN);
+}
+
 /*
- * There is no descriptor for what is in the queue, and as long as it is there the loop would not rest. The spare one is
- * given up for a moment to reset it. False: not even that was possible.
+ * What is in the queue can be neither accepted nor reset now, and announces itself in every round: it is looked at
+ * again in a moment.
  */
-static bool shed(struct worker_listener *listener, int listener_fd)
+static void rest(struct worker_listener *listener)
+{
+	listener->rest.on_expire = on_rested;
+	if (loop_timer_set(listener->worker->loop, &listener->rest, ACCEPT_REST_NS) == 0)
+		look_again(listener, 0);
+}
+
+/*
+ * There is no descriptor, or no memory for one, for what is in the queue, and as long as it is there the loop would not
+ * rest. The spare one is given up for a moment to reset it. False: not even that was possible.
+ */
+static bool shed(struct worker_listener *listener, int listener_fd, enum postern_reason reason)
 {
 	struct worker *worker = listener->worker;
 	struct sockaddr_storage peer;
@@ -126,34 +174,42 @@ static bool shed(struct worker_listener *listener, int listener_fd)
 	struct attempt *attempt;
 	int a_fd;
 
-	failures_count(worker->options.failures, REASON_NO_DESCRIPTORS);
-	if (worker->spare_fd == -1)
-		return false;
-	close(worker->spare_fd);
+	failures_count(worker->options.failures, reason);
+	if (worker->spare_fd != -1)
+		close(worker->spare_fd);
 	a_fd = accept_one(listener_fd, &peer);
 	if (a_fd != -1) {
 		close(a_fd);
 		attempt = attempt_of_peer(listener, &peer, &tuple);
 		if (attempt)
-			attempt_refuse(attempt, REASON_NO_DESCRIPTORS, "accept");
+			attempt_refuse(attempt, reason, "accept");
 	}
 	worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return a_fd != -1;
 }
 
+/* False: the queue is empty, or cannot be emptied now. */
+static bool accept_next(struct worker_listener *listener, int listener_fd)
+{
+	struct sockaddr_storage peer;
+	int a_fd = accept_one(listener_fd, &peer);
+	enum postern_reason reason;
+
+	if (a_fd != -1) {
+		accepted(listener, a_fd, &peer);
+		return true;
+	}
+	reason = reason_of_errno(errno, REASON_NONE);
+	if (reason == REASON_NONE)
+		return errno == ECONNABORTED || errno == EINTR;
+	if (shed(listener, listener_fd, reason))
+		return true;
+	rest(listener);
+	return false;
+}
+
 void release_accept(struct worker_listener *listener, int listener_fd)
 {
-	for (;;) {
-		struct sockaddr_storage peer;
-		int a_fd = accept_one(listener_fd, &peer);
-
-		if (a_fd != -1) {
-			accepted(listener, a_fd, &peer);
-		} else if (errno == EMFILE || errno == ENFILE) {
-			if (!shed(listener, listener_fd))
-				return;
-		} else if (errno != ECONNABORTED && errno != EINTR) {
-			return;
-		}
-	}
+	while (accept_next(listener, listener_fd))
+		;
 }

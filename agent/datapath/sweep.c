@@ -41,10 +41,16 @@ struct victim {
 	struct inet_diag_sockid id;
 };
 
+/* The kernel names a socket storage by the id of its map. */
+struct storage_map {
+	int fd;
+	uint32_t id;
+};
+
 struct sweep {
 	struct nl_sock *socket;
-	uint32_t storage_map_id;
-	int storage_map_fd;
+	struct storage_map gateway_socket;
+	struct storage_map passed_socket;
 	struct cgroup_ids cgroups;
 	sweep_is_covered is_covered;
 	void *context;
@@ -111,16 +117,14 @@ static int collect_cgroups(struct cgroup_ids *cgroups, const char *path)
 	return 0;
 }
 
-/* The kernel names a socket storage by the id of its map. */
-static int find_storage_map(struct sweep *sweep, const struct hooks *hooks)
+static int find_storage_map(struct storage_map *map, int fd)
 {
 	struct bpf_map_info info = {0};
 	uint32_t size = sizeof(info);
 
-	sweep->storage_map_fd = hooks_gateway_socket_fd(hooks);
-	if (bpf_obj_get_info_by_fd(sweep->storage_map_fd, &info, &size) != 0)
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0)
 		return -errno;
-	sweep->storage_map_id = info.id;
+	*map = (struct storage_map){.fd = fd, .id = info.id};
 	return 0;
 }
 
@@ -146,8 +150,8 @@ static int open_diag(const struct gateway *gateway, struct nl_sock **socket_out)
 
 /* ---- one socket of the dump ---- */
 
-/* G's storage in INET_DIAG_SK_BPF_STORAGES { SK_DIAG_BPF_STORAGE { MAP_ID, MAP_VALUE } ... }; false: none. */
-static bool read_storage(const struct sweep *sweep, struct nlattr *storages, struct postern_gateway_socket *storage)
+/* Of this map, in INET_DIAG_SK_BPF_STORAGES { SK_DIAG_BPF_STORAGE { MAP_ID, MAP_VALUE } ... }; false: none. */
+static bool read_storage(const struct storage_map *map, struct nlattr *storages, void *storage, size_t size)
 {
 	struct nlattr *entry;
 	int rest;
@@ -159,9 +163,9 @@ static bool read_storage(const struct sweep *sweep, struct nlattr *storages, str
 		struct nlattr *id = nla_find(nla_data(entry), nla_len(entry), SK_DIAG_BPF_STORAGE_MAP_ID);
 		struct nlattr *value = nla_find(nla_data(entry), nla_len(entry), SK_DIAG_BPF_STORAGE_MAP_VALUE);
 
-		if (!id || !value || nla_get_u32(id) != sweep->storage_map_id || nla_len(value) < (int)sizeof(*storage))
+		if (!id || !value || nla_get_u32(id) != map->id || nla_len(value) < (int)size)
 			continue;
-		memcpy(storage, nla_data(value), sizeof(*storage));
+		memcpy(storage, nla_data(value), size);
 		return true;
 	}
 	return false;
@@ -184,14 +188,15 @@ static struct postern_destination_key remote_of(const struct inet_diag_msg *mess
 static bool may_live(const struct sweep *sweep, const struct inet_diag_msg *message, struct nlattr *storages)
 {
 	struct postern_destination_key remote = remote_of(message);
-	struct postern_gateway_socket storage;
+	struct postern_gateway_socket sent_to_agent;
+	struct postern_passed_socket passed;
 
-	if (read_storage(sweep, storages, &storage)) {
-		if (storage.flags & POSTERN_G_INBOUND || storage.verdict == POSTERN_VERDICT_TLS ||
-		    storage.verdict == POSTERN_VERDICT_HOLD)
+	if (read_storage(&sweep->gateway_socket, storages, &sent_to_agent, sizeof(sent_to_agent)))
+		return true;
+	if (read_storage(&sweep->passed_socket, storages, &passed, sizeof(passed))) {
+		if (passed.flags & POSTERN_PASSED_INBOUND)
 			return true;
-		if (storage.verdict == POSTERN_VERDICT_PLAIN)
-			remote = storage.destination;
+		remote = passed.destination;
 	}
 	return address_is_loopback(&remote.address) || !sweep->is_covered(sweep->context, &remote);
 }
@@ -254,11 +259,12 @@ static int put_request(struct nl_msg *netlink, int type, int flags, const struct
 	return nlmsg_append(netlink, (void *)request, sizeof(*request), NLMSG_ALIGNTO) < 0 ? -ENOMEM : 0;
 }
 
-static int ask_for_storages(struct nl_msg *netlink, int map_fd)
+static int ask_for_storages(struct nl_msg *netlink, const struct sweep *sweep)
 {
 	struct nlattr *nest = nla_nest_start(netlink, INET_DIAG_REQ_SK_BPF_STORAGES | NLA_F_NESTED);
 
-	if (!nest || nla_put_u32(netlink, SK_DIAG_BPF_STORAGE_REQ_MAP_FD, (uint32_t)map_fd) < 0)
+	if (!nest || nla_put_u32(netlink, SK_DIAG_BPF_STORAGE_REQ_MAP_FD, (uint32_t)sweep->gateway_socket.fd) < 0 ||
+	    nla_put_u32(netlink, SK_DIAG_BPF_STORAGE_REQ_MAP_FD, (uint32_t)sweep->passed_socket.fd) < 0)
 		return -ENOMEM;
 	nla_nest_end(netlink, nest);
 	return 0;
@@ -300,7 +306,7 @@ static int dump(struct sweep *sweep, int family)
 		return -ENOMEM;
 	error = put_request(netlink, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &request);
 	if (!error)
-		error = ask_for_storages(netlink, sweep->storage_map_fd);
+		error = ask_for_storages(netlink, sweep);
 	if (!error)
 		error = converse(sweep, netlink);
 	return error ? error : sweep->error;
@@ -346,7 +352,9 @@ static int run(struct sweep *sweep, const struct gateway *gateway, const struct 
 	int error = collect_cgroups(&sweep->cgroups, gateway->cgroup_path);
 
 	if (!error)
-		error = find_storage_map(sweep, hooks);
+		error = find_storage_map(&sweep->gateway_socket, hooks_gateway_socket_fd(hooks));
+	if (!error)
+		error = find_storage_map(&sweep->passed_socket, hooks_passed_socket_fd(hooks));
 	if (!error)
 		error = open_diag(gateway, &sweep->socket);
 	if (!error)

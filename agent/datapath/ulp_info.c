@@ -84,7 +84,7 @@ static void append_version(char text[static ULP_INFO_TEXT_MAX], uint16_t version
 		append(text, " version: unknown(0x%x)", version);
 }
 
-static int append_tls(char text[static ULP_INFO_TEXT_MAX], struct nlattr *nest)
+static int append_tls(struct ulp_info *info, struct nlattr *nest)
 {
 	static struct nla_policy policy[TLS_INFO_MAX + 1] = {
 	        [TLS_INFO_VERSION] = {.type = NLA_U16},   [TLS_INFO_CIPHER] = {.type = NLA_U16},
@@ -92,17 +92,27 @@ static int append_tls(char text[static ULP_INFO_TEXT_MAX], struct nlattr *nest)
 	        [TLS_INFO_ZC_RO_TX] = {.type = NLA_FLAG}, [TLS_INFO_RX_NO_PAD] = {.type = NLA_FLAG},
 	};
 	struct nlattr *attributes[TLS_INFO_MAX + 1];
+	char *text = info->text;
 
 	if (nla_parse_nested(attributes, TLS_INFO_MAX, nest, policy) < 0)
 		return -EBADMSG;
-	if (attributes[TLS_INFO_VERSION])
-		append_version(text, nla_get_u16(attributes[TLS_INFO_VERSION]));
-	if (attributes[TLS_INFO_CIPHER])
-		append_cipher(text, nla_get_u16(attributes[TLS_INFO_CIPHER]));
-	if (attributes[TLS_INFO_RXCONF])
-		append(text, " rxconf: %s", configuration_name(nla_get_u16(attributes[TLS_INFO_RXCONF])));
-	if (attributes[TLS_INFO_TXCONF])
-		append(text, " txconf: %s", configuration_name(nla_get_u16(attributes[TLS_INFO_TXCONF])));
+	info->is_tls = true;
+	if (attributes[TLS_INFO_VERSION]) {
+		info->version = nla_get_u16(attributes[TLS_INFO_VERSION]);
+		append_version(text, info->version);
+	}
+	if (attributes[TLS_INFO_CIPHER]) {
+		info->cipher = nla_get_u16(attributes[TLS_INFO_CIPHER]);
+		append_cipher(text, info->cipher);
+	}
+	if (attributes[TLS_INFO_RXCONF]) {
+		info->receive = nla_get_u16(attributes[TLS_INFO_RXCONF]);
+		append(text, " rxconf: %s", configuration_name(info->receive));
+	}
+	if (attributes[TLS_INFO_TXCONF]) {
+		info->transmit = nla_get_u16(attributes[TLS_INFO_TXCONF]);
+		append(text, " txconf: %s", configuration_name(info->transmit));
+	}
 	if (attributes[TLS_INFO_ZC_RO_TX])
 		append(text, " zc_ro_tx");
 	if (attributes[TLS_INFO_RX_NO_PAD])
@@ -152,7 +162,7 @@ int ulp_info_parse(const struct nlmsghdr *message, struct ulp_info *info)
 		return 0;
 	append(info->text, "tcp-ulp-%.*s", nla_len(ulp[INET_ULP_INFO_NAME]),
 	       (const char *)nla_data(ulp[INET_ULP_INFO_NAME]));
-	if (ulp[INET_ULP_INFO_TLS] && append_tls(info->text, ulp[INET_ULP_INFO_TLS]))
+	if (ulp[INET_ULP_INFO_TLS] && append_tls(info, ulp[INET_ULP_INFO_TLS]))
 		return -EBADMSG;
 	return 1;
 }

@@ -9,6 +9,7 @@
 #define POSTERN_DATAPATH_ULP_INFO_H
 
 #include <linux/netlink.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,11 @@ struct gateway;
 struct ulp_info {
 	uint16_t local_port;                   /* host order */
 	struct postern_destination_key remote; /* port in network order, as everywhere */
+	bool is_tls;                           /* the ULP is "tls"; the rest as net/tls has it, 0 = not said */
+	uint16_t version;                      /* TLS_1_2_VERSION, TLS_1_3_VERSION */
+	uint16_t cipher;                       /* TLS_CIPHER_AES_GCM_128, ... */
+	uint16_t transmit;                     /* TLS_CONF_BASE, TLS_CONF_SW, ... */
+	uint16_t receive;
 	char text[ULP_INFO_TEXT_MAX]; /* "tcp-ulp-tls version: 1.3 cipher: aes-gcm-128 rxconf: sw txconf: sw" */
 };
 

@@ -16,49 +16,35 @@
 #include "base/log.h"
 #include "datapath/hooks.h"
 #include "datapath/worker_internal.h"
+#include "datapath/worker_trace.h"
 
-/* Relay before handshakes: so much of each round may go into handshake steps, and into new connects. */
+/*
+ * Relay before handshakes: so much of each round may go into handshake steps, into new connects, and into another look
+ * at live connections.
+ */
 #define HANDSHAKE_BUDGET_NS 500000ull
+#define REVIEW_BUDGET_NS    1000000ull
+#define HANDOVER_BUDGET_NS  1000000ull
 #define RING_BUDGET_NS      1000000ull
+/* A reading of so many records began late, perhaps too late for some: a full ring is seven times that. */
+#define RING_BEHIND 1024
 
 /* ---- what the files of a worker share ---- */
 
-void worker_report(struct worker *worker, const struct worker_gateway *gateway, uint16_t gateway_port,
-                   const struct postern_destination_key *destination, const char *policy, enum postern_reason reason,
+void worker_report(struct worker *worker, struct trace_subject subject, const char *policy, enum postern_reason reason,
                    const char *detail)
 {
 	struct failure failure = {
-	        .gateway_port = gateway_port,
-	        .destination = *destination,
+	        .gateway_port = subject.gateway_port,
+	        .destination = *subject.destination,
 	        .reason = reason,
 	};
 
-	snprintf(failure.gateway, sizeof(failure.gateway), "%s", gateway->gateway->name);
+	snprintf(failure.gateway, sizeof(failure.gateway), "%s", subject.gateway->gateway->name);
 	snprintf(failure.policy, sizeof(failure.policy), "%s", policy);
 	snprintf(failure.detail, sizeof(failure.detail), "%s", detail);
 	failures_add(worker->options.failures, &failure);
-}
-
-struct worker_gateway *worker_find_gateway(struct worker *worker, uint32_t gateway_id)
-{
-	for (struct worker_gateway *gateway = worker->gateways; gateway; gateway = gateway->next) {
-		if (gateway->gateway->id == gateway_id)
-			return gateway;
-	}
-	return NULL;
-}
-
-struct worker_listener *worker_find_listener(struct worker *worker, uint64_t listener_cookie)
-{
-	for (struct worker_gateway *gateway = worker->gateways; gateway; gateway = gateway->next) {
-		for (size_t i = 0; i < gateway->listener_count; i++) {
-			const struct gateway_listener *listener = gateway->listeners[i].listener;
-
-			if (listener->cookie_v4 == listener_cookie || listener->cookie_v6 == listener_cookie)
-				return &gateway->listeners[i];
-		}
-	}
-	return NULL;
+	worker_trace(worker, TRACE_FAIL, subject, reason, "%s", detail);
 }
 
 /* ---- the ring ---- */
@@ -98,10 +84,16 @@ static bool take_record(struct worker *worker, const void *data, size_t size)
 static int on_record(void *context, void *data, size_t size)
 {
 	struct worker *worker = context;
+	uint64_t now;
+	bool cut;
 
 	if (!take_record(worker, data, size))
 		failures_count(worker->options.failures, REASON_INTERNAL);
-	return monotonic_ns() < worker->ring_deadline_ns ? 0 : -EAGAIN;
+	now = monotonic_ns();
+	cut = now >= worker->ring_deadline_ns;
+	if (++worker->ring_read % RING_BEHIND == 0 || cut)
+		worker->ring_behind_ns = now;
+	return cut ? -EAGAIN : 0;
 }
 
 static void on_ring(struct loop_source *source, uint32_t events)
@@ -111,6 +103,7 @@ static void on_ring(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	worker->ring_deadline_ns = monotonic_ns() + RING_BUDGET_NS;
+	worker->ring_read = 0;
 	count = ring_buffer__consume(worker->ring);
 	if (count == -EAGAIN)
 		loop_wake(worker->loop);
@@ -122,13 +115,27 @@ static void on_round_end(void *context)
 {
 	struct worker *worker = context;
 
-	if (dial_run_handshakes(worker, HANDSHAKE_BUDGET_NS))
+	bool more = dial_run_handshakes(worker, HANDSHAKE_BUDGET_NS);
+
+	more |= connection_review_run(worker, REVIEW_BUDGET_NS);
+	more |= worker_handover_run(worker, HANDOVER_BUDGET_NS);
+	if (more)
 		loop_wake(worker->loop);
 }
 
 static void on_wake(void *context)
 {
 	worker_run_inbox(context);
+}
+
+struct loop *worker_loop(struct worker *worker)
+{
+	return worker->loop;
+}
+
+pthread_t worker_thread(const struct worker *worker)
+{
+	return worker->thread;
 }
 
 void worker_statistics(struct worker *worker, struct worker_statistics *statistics)
@@ -145,6 +152,11 @@ void worker_statistics(struct worker *worker, struct worker_statistics *statisti
 	        .bytes_to_gateway = READ(bytes_to_gateway),
 	        .tickets_dropped = READ(tickets_dropped),
 	        .lane_connections = READ(lane_connections),
+	        .socket_memory = READ(socket_memory),
+	        .verified_again = READ(verified_again),
+	        .draining = READ(draining),
+	        .handed_over = READ(handed_over),
+	        .taken_over = READ(taken_over),
 	};
 #undef READ
 }
@@ -179,6 +191,10 @@ static int start(struct worker *worker)
 	if (error)
 		return error;
 	worker->relay.timeouts = worker->options.timeouts;
+	error = connection_review_start(worker);
+	if (error)
+		return error;
+	connection_limits_start(worker);
 	error = lane_slots_start(worker, worker->options.worker_count);
 	if (error)
 		return error;
@@ -193,8 +209,9 @@ static int start(struct worker *worker)
 	error = loop_add(worker->loop, &worker->ring_source, ring_buffer__epoll_fd(worker->ring), EPOLLIN);
 	if (error)
 		return error;
-	/* Signals are the control thread's. */
+	/* Signals are the control thread's, but for the watchdog's question where a thread is. */
 	sigfillset(&all);
+	sigdelset(&all, SIGUSR2);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	error = -pthread_create(&worker->thread, NULL, run, worker);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -212,6 +229,7 @@ int worker_start(const struct worker_options *options, struct worker **result)
 		return -ENOMEM;
 	worker->options = *options;
 	worker->spare_fd = -1;
+	slab_init(&worker->connection_slab, sizeof(struct connection));
 	pthread_mutex_init(&worker->inbox_lock, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -256,10 +274,13 @@ void worker_stop(struct worker *worker)
 		free(worker->gateways);
 		worker->gateways = next;
 	}
+	connection_review_stop(worker);
+	worker_handover_stop(worker);
 	if (worker->relay.buffer)
 		relay_worker_destroy(&worker->relay);
 	ring_buffer__free(worker->ring);
 	loop_free(worker->loop);
+	slab_destroy(&worker->connection_slab);
 	if (worker->spare_fd != -1)
 		close(worker->spare_fd);
 	key_table_free(&worker->in_flight_to);

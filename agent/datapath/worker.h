@@ -10,20 +10,25 @@
 #ifndef POSTERN_DATAPATH_WORKER_H
 #define POSTERN_DATAPATH_WORKER_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/memory_budget.h"
 #include "base/reason.h"
 #include "datapath/relay.h"
 
 struct context_table;
+struct evidence;
 struct failures;
 struct gateway;
 struct hooks;
 struct proof;
 struct snapshot;
 struct snapshot_holder;
+struct trace;
+struct traffic;
 struct worker;
 
 /* The answer to a worker's question. */
@@ -35,10 +40,15 @@ struct hold_answer {
 struct worker_options {
 	unsigned int index;
 	unsigned int worker_count;
+	unsigned int ring;    /* number of its ring, by which the kernel knows the worker */
+	uint64_t other_rings; /* bit n: ring n is another agent's that lives */
 	struct hooks *hooks;
 	const struct proof *proof;
 	struct snapshot_holder *snapshots;
 	struct failures *failures;
+	struct trace *trace;       /* NULL: none */
+	struct evidence *evidence; /* the same */
+	struct traffic *traffic;   /* NULL: nothing is counted by gateway */
 	struct context_table *contexts;
 	/*
 	 * Nothing covers this key by the current snapshot: is that so as of now? Called in the worker's thread; numbers
@@ -53,9 +63,13 @@ struct worker_options {
 	uint64_t hold_limit_ns;      /* 3 s */
 	unsigned int max_attempts;
 	unsigned int max_connections;
-	bool kernel_tls; /* switches of the configuration; the proof must allow it, too */
+	unsigned int max_gateway_connections; /* 0: three quarters of them, if there are several gateways */
+	unsigned int max_descriptors;         /* for A and B; 0: no bound */
+	const struct memory_budget *budget;   /* NULL: none */
+	bool kernel_tls;                      /* switches of the configuration; the proof must allow it, too */
 	bool lane;
 	bool splice;
+	bool access_log; /* a line for each connection that ends */
 	struct relay_timeouts timeouts;
 };
 
@@ -74,10 +88,17 @@ int worker_remove_gateway(struct worker *worker, const struct gateway *gateway);
 void worker_hold_answered(struct worker *worker, uint64_t as_of_ns, const struct hold_answer *answers, size_t count);
 
 /*
- * Keys became covered, were refused or got other settings. Connections whose destination became DENY, and plain ones
- * whose destination became covered, end with a reset; attempts are decided anew.
+ * Keys became covered, were refused or got other settings, or a Gateway shows another client certificate. Attempts are
+ * decided anew. Connections whose destination became DENY, and plain ones whose destination became covered, end with a
+ * reset. TLS connections are verified once more by the settings of now, and end with a reset if they would not be
+ * accepted; those that show another client certificate than they should end within ten minutes.
  */
 void worker_policy_changed(struct worker *worker);
+
+/* For the watchdog. */
+struct loop *worker_loop(struct worker *worker);
+/* For its CPU time. */
+pthread_t worker_thread(const struct worker *worker);
 
 struct worker_statistics { /* each read atomically, not together */
 	uint64_t attempts;
@@ -90,8 +111,15 @@ struct worker_statistics { /* each read atomically, not together */
 	uint64_t bytes_to_gateway;
 	uint64_t tickets_dropped;
 	uint64_t lane_connections;
+	uint64_t socket_memory;  /* bytes, if the budget asks for it to be counted */
+	uint64_t verified_again; /* live connections that were judged by other settings, or when their peer expired */
+	uint64_t draining;       /* live connections that show a client certificate which is another one now */
+	uint64_t handed_over;    /* connections that went to the successor */
+	uint64_t taken_over;     /* connections that came from the former agent */
 };
 void worker_statistics(struct worker *worker, struct worker_statistics *statistics);
+/* Of all of them together. */
+void worker_totals(struct worker *const *workers, size_t count, struct worker_statistics *sum);
 
 /* One live connection, as status and posternctl show it. */
 struct connection_view {
@@ -105,7 +133,10 @@ struct connection_view {
 	char cipher[64];
 	char alpn[16];
 	bool resumed;
-	uint64_t netns_cookie; /* with B's local port: finds B in inet_diag */
+	bool shows_certificate;   /* a client certificate */
+	bool draining;            /* that is another one now */
+	int64_t peer_valid_until; /* Unix time; 0: not known */
+	uint64_t netns_cookie;    /* with B's local port: finds B in inet_diag */
 	uint16_t b_port;
 	uint64_t age_ns;
 	struct relay_stats stats;

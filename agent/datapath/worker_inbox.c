@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "datapath/traffic.h"
 #include "datapath/worker_internal.h"
 
 #define LIST_LIMIT_SECONDS 1
@@ -118,6 +119,7 @@ static void remove_listeners(struct worker *worker, struct worker_gateway *gatew
 	for (size_t i = 0; i < gateway->listener_count; i++) {
 		loop_remove(worker->loop, &gateway->listeners[i].source_v4);
 		loop_remove(worker->loop, &gateway->listeners[i].source_v6);
+		loop_timer_cancel(worker->loop, &gateway->listeners[i].rest);
 	}
 }
 
@@ -129,6 +131,8 @@ static int add_gateway(struct worker *worker, const struct gateway *gateway)
 	if (!added)
 		return -ENOMEM;
 	added->gateway = gateway;
+	if (!gateway->probe)
+		added->traffic = traffic_of_gateway(worker->options.traffic, worker->options.index, gateway->name);
 	for (size_t i = 0; i < gateway->listener_count; i++) {
 		const struct gateway_listener *listener = &gateway->listeners[i];
 		struct worker_listener *mine = &added->listeners[added->listener_count];
@@ -153,6 +157,7 @@ static int add_gateway(struct worker *worker, const struct gateway *gateway)
 	}
 	added->next = worker->gateways;
 	worker->gateways = added;
+	gateway_index_add(worker, added);
 	return 0;
 }
 
@@ -189,6 +194,7 @@ static void run_remove_gateway(struct worker *worker, struct inbox_message *inbo
 		remove_listeners(worker, gateway);
 		worker_drop_gateway(worker, gateway);
 		*link = gateway->next;
+		gateway_index_remove(worker, gateway);
 		loop_defer_free(worker->loop, gateway);
 		break;
 	}

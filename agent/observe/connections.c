@@ -13,6 +13,7 @@ json_t *connection_row(const struct connection_view *view)
 
 	json_set(&row, "gateway", json_text(view->gateway));
 	json_set(&row, "gateway_port", json_integer(view->gateway_port));
+	json_set(&row, "backend_port", json_integer(view->b_port));
 	json_set(&row, "destination", json_destination(&view->destination));
 	json_set(&row, "policy", json_text(view->policy));
 	json_set(&row, "sni", json_text(view->sni));
@@ -21,6 +22,9 @@ json_t *connection_row(const struct connection_view *view)
 	json_set(&row, "cipher", json_text(view->cipher));
 	json_set(&row, "alpn", json_text(view->alpn));
 	json_set(&row, "resumed", json_boolean(view->resumed));
+	json_set(&row, "client_certificate", json_boolean(view->shows_certificate));
+	json_set(&row, "draining", json_boolean(view->draining));
+	json_set(&row, "peer_valid_until", json_integer(view->peer_valid_until));
 	json_set(&row, "to_backend", json_text(relay_mode_name(stats->to_backend)));
 	json_set(&row, "to_gateway", json_text(relay_mode_name(stats->to_gateway)));
 	json_set(&row, "mode_reason", json_text(reason_name(stats->mode_reason)));

@@ -16,7 +16,7 @@ struct control_socket;
 struct loop;
 
 #define CONTROL_SOCKET_NAME "posternd.sock"
-#define CONTROL_COMMAND_MAX 128 /* bytes of a command, without its line break */
+#define CONTROL_COMMAND_MAX 384 /* bytes of a command, without its line break */
 #define CONTROL_CLIENTS_MAX 16  /* more wait in the backlog */
 
 struct control_socket_options {

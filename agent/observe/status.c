@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "observe/status.h"
 
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/failures.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/memory_budget.h"
 #include "base/version.h"
 #include "config/config.h"
 #include "datapath/gateway.h"
 #include "datapath/hooks.h"
+#include "datapath/shadow.h"
 #include "datapath/worker.h"
 #include "observe/json.h"
 #include "policy/snapshot.h"
 #include "policy/snapshot_holder.h"
-#include "source/files.h"
+#include "source/source.h"
 
 static void cleanup_snapshot(struct snapshot **snapshot)
 {
@@ -39,39 +42,13 @@ const char *verdict_name(uint32_t verdict)
 	return "unknown";
 }
 
-json_t *status_gateway(const struct gateway *gateway)
-{
-	json_t *ports = json_array();
-
-	for (size_t i = 0; i < gateway->listener_count; i++)
-		json_append(&ports, json_integer(gateway->listeners[i].port));
-	return json_pack("{s:o, s:o, s:s, s:s, s:o, s:o, s:o}", "name", json_text(gateway->name), "cgroup",
-	                 json_text(gateway->cgroup_path), "mode", config_gateway_mode_name(gateway->mode), "state",
-	                 gateway_state_name(gateway->state), "reason", json_text(gateway->reason), "netns",
-	                 json_text(gateway->netns_path), "listeners", ports);
-}
-
-static json_t *gateways(const struct status_sources *sources)
+static json_t *gateways(const struct status_sources *sources, const struct snapshot *snapshot)
 {
 	json_t *array = json_array();
 
 	for (size_t i = 0; i < sources->gateway_count; i++)
-		json_append(&array, status_gateway(sources->gateways[i]));
+		json_append(&array, status_gateway(sources->gateways[i], snapshot));
 	return array;
-}
-
-static json_t *condition(const struct policy_condition *condition)
-{
-	return json_pack("{s:b, s:o, s:o}", "status", condition->status, "reason", json_text(condition->reason),
-	                 "message", json_text(condition->message));
-}
-
-json_t *status_policy(const struct policy_status *policy)
-{
-	return json_pack("{s:o, s:o, s:I, s:o, s:o, s:I}", "namespace", json_text(policy->namespace_), "name",
-	                 json_text(policy->name), "generation", (json_int_t)policy->generation, "accepted",
-	                 condition(&policy->accepted), "resolvedRefs", condition(&policy->resolved_refs),
-	                 "destinations", (json_int_t)policy->destination_count);
 }
 
 static json_t *policies(const struct snapshot *snapshot)
@@ -80,6 +57,28 @@ static json_t *policies(const struct snapshot *snapshot)
 
 	for (size_t i = 0; snapshot && i < snapshot_policy_count(snapshot); i++)
 		json_append(&array, status_policy(snapshot_policy_at(snapshot, i)));
+	return array;
+}
+
+static json_t *gateway_objects(const struct snapshot *snapshot)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; snapshot && i < snapshot_gateway_count(snapshot); i++)
+		json_append(&array, status_gateway_object(snapshot_gateway_at(snapshot, i)));
+	return array;
+}
+
+static json_t *findings(const struct status_sources *sources)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < sources->finding_count; i++) {
+		const struct status_finding *finding = &sources->findings[i];
+
+		json_append(&array, json_pack("{s:s, s:o, s:o}", "reason", finding->reason, "object",
+		                              json_text(finding->object), "message", json_text(finding->message)));
+	}
 	return array;
 }
 
@@ -94,15 +93,46 @@ static json_t *snapshot_summary(const struct snapshot *snapshot)
 	                 (json_int_t)(snapshot ? snapshot_destination_count(snapshot) : 0));
 }
 
-static json_t *source_errors(const struct files_source *files)
+static json_t *source_errors(const struct source *source)
 {
 	json_t *array = json_array();
 
-	for (size_t i = 0; files && i < files_source_error_count(files); i++) {
-		const struct source_error *error = files_source_error_at(files, i);
+	for (size_t i = 0; source && i < source_error_count(source); i++) {
+		const struct source_error *error = source_error_at(source, i);
 
 		json_append(&array, json_pack("{s:o, s:o}", "object", json_text(error->object), "message",
 		                              json_text(error->message)));
+	}
+	return array;
+}
+
+static json_t *source_notes(const struct source *source)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; source && i < source_note_count(source); i++)
+		json_append(&array, json_text(source_note_at(source, i)));
+	return array;
+}
+
+/* Of a Kubernetes source; of manifests there is none. */
+static json_t *source_watches(const struct source *source)
+{
+	json_t *array = json_array();
+	uint64_t now = monotonic_ns();
+
+	for (size_t i = 0; source && i < source_watch_count(source); i++) {
+		struct source_watch watch = source_watch_at(source, i);
+		json_t *age = watch.last_event_ns ? json_seconds(now - watch.last_event_ns) : json_null();
+		json_t *failing = watch.failing_since_ns ? json_seconds(now - watch.failing_since_ns) : json_null();
+
+		json_append(&array, json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "resource",
+		                              json_text(watch.resource), "namespace", json_text(watch.namespace_),
+		                              "name", json_text(watch.name), "state", json_text(watch.state), "objects",
+		                              (json_int_t)watch.objects, "lists", (json_int_t)watch.lists, "events",
+		                              (json_int_t)watch.events, "failures", (json_int_t)watch.failures,
+		                              "last_event_seconds", age, "failing_seconds", failing, "error",
+		                              json_text(watch.error)));
 	}
 	return array;
 }
@@ -140,6 +170,7 @@ static json_t *helper_errors(struct hooks *hooks)
 
 struct would_list {
 	const struct status_sources *sources;
+	const struct snapshot *snapshot; /* NULL: none yet */
 	json_t *array;
 };
 
@@ -152,19 +183,51 @@ static const char *gateway_name(const struct status_sources *sources, uint32_t i
 	return "";
 }
 
+/* What a handshake beside the gateway came to. Nothing yet: null. */
+static json_t *shadow_of(const struct would_list *list, const struct postern_would_key *key)
+{
+	struct shadow_result result;
+
+	if (!list->sources->shadow || !shadow_find(list->sources->shadow, key->gateway_id, &key->destination, &result))
+		return json_null();
+	return json_pack("{s:b, s:s, s:o, s:s, s:o}", "verified", result.reason == REASON_NONE, "reason",
+	                 result.reason == REASON_NONE ? "" : reason_name(result.reason), "detail",
+	                 json_text(result.detail), "remedy",
+	                 result.reason == REASON_NONE ? "" : reason_remedy(result.reason), "age_seconds",
+	                 json_seconds(monotonic_ns() - result.at_ns));
+}
+
+static json_t *policy_of(const struct would_list *list, const struct destination *destination)
+{
+	const struct policy_status *policy;
+	char name[512];
+
+	if (!destination || destination->policy >= snapshot_policy_count(list->snapshot))
+		return json_string("");
+	policy = snapshot_policy_at(list->snapshot, destination->policy);
+	(void)snprintf(name, sizeof(name), "%s/%s", policy->namespace_, policy->name);
+	return json_text(name);
+}
+
+/* The verdict is that of the connects that were counted; reason and policy are those of now. */
 static void add_would(void *context, const struct postern_would_key *key, uint64_t count)
 {
 	struct would_list *list = context;
+	const struct destination *destination = list->snapshot ? snapshot_find(list->snapshot, &key->destination)
+	                                                       : NULL;
+	bool denied = destination && destination->verdict == POSTERN_VERDICT_DENY;
 
-	json_append(&list->array, json_pack("{s:o, s:o, s:s, s:I}", "gateway",
-	                                    json_text(gateway_name(list->sources, key->gateway_id)), "destination",
-	                                    json_destination(&key->destination), "verdict", verdict_name(key->verdict),
-	                                    "count", (json_int_t)count));
+	json_append(&list->array,
+	            json_pack("{s:o, s:o, s:s, s:I, s:s, s:o, s:o}", "gateway",
+	                      json_text(gateway_name(list->sources, key->gateway_id)), "destination",
+	                      json_destination(&key->destination), "verdict", verdict_name(key->verdict), "count",
+	                      (json_int_t)count, "reason", denied ? reason_name(destination->reason) : "", "policy",
+	                      policy_of(list, destination), "shadow", shadow_of(list, key)));
 }
 
-static json_t *would(const struct status_sources *sources)
+static json_t *would(const struct status_sources *sources, const struct snapshot *snapshot)
 {
-	struct would_list list = {.sources = sources, .array = json_array()};
+	struct would_list list = {.sources = sources, .snapshot = snapshot, .array = json_array()};
 	int error = sources->hooks ? hooks_for_each_would(sources->hooks, add_would, &list) : 0;
 
 	if (error)
@@ -182,39 +245,41 @@ static json_t *failure_totals(struct failures *failures)
 	return object;
 }
 
-static json_t *worker_totals(const struct status_sources *sources)
+static json_t *worker_document(const struct status_sources *sources)
 {
-	struct worker_statistics sum = {0};
+	struct worker_statistics sum;
 
-	for (size_t i = 0; i < sources->worker_count; i++) {
-		struct worker_statistics one = {0};
-
-		worker_statistics(sources->workers[i], &one);
-		sum.attempts += one.attempts;
-		sum.attempts_live += one.attempts_live;
-		sum.connections += one.connections;
-		sum.connections_live += one.connections_live;
-		sum.handshakes_full += one.handshakes_full;
-		sum.handshakes_resumed += one.handshakes_resumed;
-		sum.bytes_to_backend += one.bytes_to_backend;
-		sum.bytes_to_gateway += one.bytes_to_gateway;
-		sum.tickets_dropped += one.tickets_dropped;
-		sum.lane_connections += one.lane_connections;
-	}
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "count",
+	worker_totals(sources->workers, sources->worker_count, &sum);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "count",
 	                 (json_int_t)sources->worker_count, "attempts", (json_int_t)sum.attempts, "attempts_live",
 	                 (json_int_t)sum.attempts_live, "connections", (json_int_t)sum.connections, "connections_live",
 	                 (json_int_t)sum.connections_live, "handshakes_full", (json_int_t)sum.handshakes_full,
 	                 "handshakes_resumed", (json_int_t)sum.handshakes_resumed, "bytes_to_backend",
 	                 (json_int_t)sum.bytes_to_backend, "bytes_to_gateway", (json_int_t)sum.bytes_to_gateway,
 	                 "tickets_dropped", (json_int_t)sum.tickets_dropped, "lane_connections",
-	                 (json_int_t)sum.lane_connections);
+	                 (json_int_t)sum.lane_connections, "verified_again", (json_int_t)sum.verified_again, "draining",
+	                 (json_int_t)sum.draining, "handed_over", (json_int_t)sum.handed_over, "taken_over",
+	                 (json_int_t)sum.taken_over);
 }
 
 static json_t *switches(const struct config *config)
 {
 	return json_pack("{s:s, s:s, s:s}", "ktls", config_switch_name(config->ktls), "lane",
 	                 config_switch_name(config->lane), "splice", config_switch_name(config->splice));
+}
+
+static json_t *limits(const struct status_sources *sources)
+{
+	const struct memory_budget *budget = sources->memory_budget;
+	uint64_t used = budget ? atomic_load_explicit(&budget->used, memory_order_relaxed) : 0;
+
+	return json_pack("{s:I, s:i, s:I, s:I, s:I, s:I, s:b, s:s}", "max_connections",
+	                 (json_int_t)sources->max_connections, "max_handshakes", (int)sources->config->max_handshakes,
+	                 "descriptors", (json_int_t)sources->descriptor_limit, "descriptors_needed",
+	                 (json_int_t)sources->descriptors_needed, "memory_budget",
+	                 (json_int_t)memory_budget_bytes(budget), "memory_used", (json_int_t)used, "memory_full",
+	                 memory_budget_full(budget), "memory_source",
+	                 sources->memory_source ? sources->memory_source : "");
 }
 
 json_t *status_document(const struct status_sources *sources)
@@ -226,20 +291,29 @@ json_t *status_document(const struct status_sources *sources)
 
 	json_set(&document, "version", json_text(postern_version));
 	json_set(&document, "pid", json_integer(getpid()));
+	json_set(&document, "bpffs", json_text(sources->config->bpffs));
 	json_set(&document, "ready", json_boolean(sources->ready));
 	json_set(&document, "reason", json_text(sources->reason));
 	json_set(&document, "uptime_seconds",
 	         json_integer((json_int_t)((monotonic_ns() - sources->started_ns) / 1000000000)));
 	json_set(&document, "snapshot", snapshot_summary(snapshot));
-	json_set(&document, "gateways", gateways(sources));
+	json_set(&document, "gateways", gateways(sources, snapshot));
+	json_set(&document, "findings", findings(sources));
 	json_set(&document, "proof", status_proof(sources->proof));
 	json_set(&document, "switches", switches(sources->config));
 	json_set(&document, "policies", policies(snapshot));
-	json_set(&document, "source_errors", source_errors(sources->files));
+	json_set(&document, "gateway_objects", gateway_objects(snapshot));
+	json_set(&document, "system_ca", status_system_ca(&sources->system_ca));
+	json_set(&document, "source_errors", source_errors(sources->source));
+	json_set(&document, "source_notes", source_notes(sources->source));
+	json_set(&document, "source_watches", source_watches(sources->source));
+	json_set(&document, "expected", status_expected(sources, snapshot));
+	json_set(&document, "programs", status_programs(sources->hooks));
 	json_set(&document, "counters", counters(sources->hooks));
 	json_set(&document, "helper_errors", helper_errors(sources->hooks));
-	json_set(&document, "would", would(sources));
+	json_set(&document, "would", would(sources, snapshot));
 	json_set(&document, "failures", failure_totals(sources->failures));
-	json_set(&document, "workers", worker_totals(sources));
+	json_set(&document, "workers", worker_document(sources));
+	json_set(&document, "limits", limits(sources));
 	return document;
 }

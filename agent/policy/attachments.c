@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Policy attachment. Sorted by Service and section (= port name, "" for the whole Service); within one section by rank:
- * what is in force before what is in quarantine, then Gateway API's precedence: the oldest creationTimestamp, then
- * namespace/name. The first of a section is its winner, valid or not: an invalid winner denies, the next never steps
- * in.
+ * Policy attachment. A Service's attachments are sorted by section (= port name, "" for the whole Service); within one
+ * section by rank: what is in force before what is in quarantine, then Gateway API's precedence: the oldest
+ * creationTimestamp, then namespace/name. The first of a section is its winner, valid or not: an invalid winner denies,
+ * the next never steps in.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,97 +13,122 @@
 #include "policy/compilation.h"
 #include "policy/vector.h"
 
-static int compare_service(const struct attachment *attachment, const char *namespace_, const char *service)
+static bool is_quarantined(const struct attachment *attachment)
 {
-	int order = strcmp(attachment->namespace_, namespace_);
-
-	return order ? order : strcmp(attachment->service, service);
+	return attachment->policy->why_quarantined;
 }
 
-static int compare_rank(const struct compilation *compilation, const struct attachment *left,
-                        const struct attachment *right)
+static int compare_rank(const struct compiled_policy *left, const struct compiled_policy *right)
 {
-	const struct object *left_object = compilation->policies[left->policy].object;
-	const struct object *right_object = compilation->policies[right->policy].object;
-	bool left_quarantined = is_quarantined(compilation, left);
 	int order;
 
-	if (left_quarantined != is_quarantined(compilation, right))
-		return left_quarantined ? 1 : -1;
-	if (left_object->created != right_object->created)
-		return left_object->created < right_object->created ? -1 : 1;
-	order = object_compare(left_object, right_object);
-	if (order)
-		return order;
-	return left->policy < right->policy ? -1 : left->policy > right->policy;
+	if (!left->why_quarantined != !right->why_quarantined)
+		return left->why_quarantined ? 1 : -1;
+	order = compare_precedence(left->object, right->object);
+	return order ? order : compare_policies(left, right);
 }
 
-static int compare_attachments(const void *left_pointer, const void *right_pointer, void *context)
+static int compare_attachments(const struct attachment *left, const struct attachment *right)
 {
-	const struct attachment *left = left_pointer, *right = right_pointer;
-	int order = compare_service(left, right->namespace_, right->service);
+	int order = strcmp(left->section, right->section);
 
-	if (!order)
-		order = strcmp(left->section, right->section);
-	return order ? order : compare_rank(context, left, right);
+	return order ? order : compare_rank(left->policy, right->policy);
 }
 
-static int add_targets(struct compilation *compilation, uint32_t index)
+/* The place of the first that is not less. */
+static size_t find_place(const struct service_node *service, const struct attachment *attachment)
 {
-	const struct object *object = compilation->policies[index].object;
-	const struct backend_tls_policy *policy = &object->backend_tls_policy;
-
-	for (size_t i = 0; i < policy->target_count; i++) {
-		const struct target_reference *target = &policy->targets[i];
-
-		/* A target without kind is broken, and visibly meant a Service. */
-		if ((target->group && *target->group) || (target->kind && strcmp(target->kind, "Service")) ||
-		    !target->name)
-			continue;
-		if (vector_reserve(&compilation->attachments, compilation->attachment_count,
-		                   &compilation->attachment_capacity, sizeof(*compilation->attachments)) < 0)
-			return -ENOMEM;
-		compilation->attachments[compilation->attachment_count++] = (struct attachment){
-		        .namespace_ = object->namespace_,
-		        .service = target->name,
-		        .section = target->section_name ? target->section_name : "",
-		        .policy = index,
-		};
-	}
-	return 0;
-}
-
-int attach_policies(struct compilation *compilation)
-{
-	for (size_t i = 0; i < compilation->policy_count; i++)
-		if (add_targets(compilation, (uint32_t)i) < 0)
-			return -ENOMEM;
-	if (compilation->attachment_count)
-		qsort_r(compilation->attachments, compilation->attachment_count, sizeof(*compilation->attachments),
-		        compare_attachments, compilation);
-	return 0;
-}
-
-/* The winner of one section, NULL if no policy names it. */
-static const struct attachment *find_winner(const struct compilation *compilation,
-                                            const struct service_attachments *attached, const char *section)
-{
-	size_t low = attached->start, high = attached->end;
+	size_t low = 0, high = service->attachment_count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (strcmp(compilation->attachments[middle].section, section) < 0)
+		if (compare_attachments(&service->attachments[middle], attachment) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low < attached->end && !strcmp(compilation->attachments[low].section, section)
-	               ? &compilation->attachments[low]
+	return low;
+}
+
+static struct attachment make_attachment(struct compiled_policy *policy, const struct target_reference *target)
+{
+	return (struct attachment){
+	        .section = target_section(target),
+	        .policy = policy,
+	};
+}
+
+static int attach_target(struct compiler *compiler, struct compiled_policy *policy,
+                         const struct target_reference *target)
+{
+	struct attachment attachment = make_attachment(policy, target);
+	struct service_node *service = get_service(compiler, policy->object->namespace_, target->name);
+	size_t place;
+
+	if (!service || touch_service(compiler, service) < 0 ||
+	    vector_reserve(&service->attachments, service->attachment_count, &service->attachment_capacity,
+	                   sizeof(*service->attachments)) < 0)
+		return -ENOMEM;
+	place = find_place(service, &attachment);
+	memmove(service->attachments + place + 1, service->attachments + place,
+	        (service->attachment_count - place) * sizeof(*service->attachments));
+	service->attachments[place] = attachment;
+	service->attachment_count++;
+	return 0;
+}
+
+int attach_policy(struct compiler *compiler, struct compiled_policy *policy)
+{
+	const struct backend_tls_policy *spec = &policy->object->backend_tls_policy;
+
+	for (size_t i = 0; i < spec->target_count; i++)
+		if (is_service_target(&spec->targets[i]) && !is_repeated_target(spec, i, true) &&
+		    attach_target(compiler, policy, &spec->targets[i]) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+int detach_policy(struct compiler *compiler, struct compiled_policy *policy)
+{
+	const struct backend_tls_policy *spec = &policy->object->backend_tls_policy;
+
+	for (size_t i = 0; i < spec->target_count; i++) {
+		struct attachment attachment = make_attachment(policy, &spec->targets[i]);
+		struct service_node *service;
+		size_t place;
+
+		if (!is_service_target(&spec->targets[i]) || is_repeated_target(spec, i, true))
+			continue;
+		service = find_service(compiler, policy->object->namespace_, spec->targets[i].name);
+		place = find_place(service, &attachment);
+		service->attachment_count--;
+		memmove(service->attachments + place, service->attachments + place + 1,
+		        (service->attachment_count - place) * sizeof(*service->attachments));
+		if (touch_service(compiler, service) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+const struct attachment *find_winner(const struct service_node *service, const char *section)
+{
+	size_t low = 0, high = service->attachment_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(service->attachments[middle].section, section) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < service->attachment_count && !strcmp(service->attachments[low].section, section)
+	               ? &service->attachments[low]
 	               : NULL;
 }
 
-static const struct service_port *find_port(const struct object *service, const char *name)
+const struct service_port *find_service_port(const struct object *service, const char *name)
 {
 	for (size_t i = 0; service && i < service->service.port_count; i++)
 		if (!strcmp(service->service.ports[i].name, name))
@@ -111,146 +136,39 @@ static const struct service_port *find_port(const struct object *service, const 
 	return NULL;
 }
 
-bool find_attachments(const struct compilation *compilation, const char *namespace_, const char *name,
-                      const struct object *service, struct service_attachments *attached)
+/* The first that names a port which does not exist, of those in force or in quarantine. */
+static const struct attachment *find_missing(const struct service_node *service, const struct object *object,
+                                             bool quarantined)
 {
-	const struct attachment *attachments = compilation->attachments;
-	size_t low = 0, high = compilation->attachment_count;
+	for (size_t i = 0; object && i < service->attachment_count; i++) {
+		const struct attachment *attachment = &service->attachments[i];
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (compare_service(&attachments[middle], namespace_, name) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	*attached = (struct service_attachments){.start = low};
-	for (; low < compilation->attachment_count; low++) {
-		const struct attachment *attachment = &attachments[low];
-		bool quarantined = is_quarantined(compilation, attachment);
-
-		if (compare_service(attachment, namespace_, name))
-			break;
-		if (service && *attachment->section && !attached->missing[quarantined] &&
-		    !find_port(service, attachment->section))
-			attached->missing[quarantined] = attachment;
-	}
-	attached->end = low;
-	return attached->start < attached->end;
-}
-
-const struct attachment *deciding_attachment(const struct compilation *compilation,
-                                             const struct service_attachments *attached, const char *port_name,
-                                             bool *missing)
-{
-	const struct attachment *candidates[] = {
-	        *port_name ? find_winner(compilation, attached, port_name) : NULL,
-	        find_winner(compilation, attached, ""),
-	};
-
-	for (int quarantined = 0; quarantined <= 1; quarantined++) {
-		*missing = false;
-		for (size_t i = 0; i < ARRAY_SIZE(candidates); i++)
-			if (candidates[i] && is_quarantined(compilation, candidates[i]) == quarantined)
-				return candidates[i];
-		*missing = attached->missing[quarantined] != NULL;
-		if (*missing)
-			return attached->missing[quarantined];
+		if (*attachment->section && is_quarantined(attachment) == quarantined &&
+		    !find_service_port(object, attachment->section))
+			return attachment;
 	}
 	return NULL;
 }
 
-static const char *protocol_name(enum transport_protocol protocol)
+const struct attachment *deciding_attachment(const struct service_node *service, const struct object *object,
+                                             const char *port_name, bool *missing)
 {
-	return protocol == TRANSPORT_UDP ? "UDP" : protocol == TRANSPORT_SCTP ? "SCTP" : "TCP";
-}
+	const struct attachment *candidates[] = {
+	        *port_name ? find_winner(service, port_name) : NULL,
+	        find_winner(service, ""),
+	};
 
-static size_t count_tcp_ports(const struct service *service)
-{
-	size_t count = 0;
+	for (int quarantined = 0; quarantined <= 1; quarantined++) {
+		const struct attachment *attachment;
 
-	for (size_t i = 0; i < service->port_count; i++)
-		count += service->ports[i].protocol == TRANSPORT_TCP;
-	return count;
-}
-
-static void judge_whole_service(struct compiled_policy *policy, const struct object *object)
-{
-	const struct service *service = &object->service;
-	size_t tcp_ports = count_tcp_ports(service);
-
-	if (service->port_count && !tcp_ports)
-		text_add_sentence(&policy->unusable, "Service %s has no TCP port: TLS runs over TCP only",
-		                  object->name);
-	else if (tcp_ports < service->port_count)
-		text_add_sentence(&policy->warnings, "the UDP or SCTP ports of Service %s are not covered",
-		                  object->name);
-}
-
-static void judge_section(struct compiled_policy *policy, const struct object *object, const char *section)
-{
-	const struct service_port *port = find_port(object, section);
-	char shown[PRINTABLE_MAX];
-
-	if (!port)
-		text_add_sentence(&policy->not_found,
-		                  "Service %s has no port named \"%s\": its TCP ports that no other policy covers are "
-		                  "refused",
-		                  object->name, printable(section, shown));
-	else if (port->protocol != TRANSPORT_TCP)
-		text_add_sentence(&policy->unusable, "port \"%s\" of Service %s is %s: TLS runs over TCP only", section,
-		                  object->name, protocol_name(port->protocol));
-}
-
-static void judge_winner(struct compiled_policy *policy, const struct attachment *attachment,
-                         const struct object *service)
-{
-	if (service->service.external_name)
-		text_add_sentence(&policy->unusable,
-		                  "Service %s is of type ExternalName, which has no endpoints that could be covered",
-		                  service->name);
-	else if (*attachment->section)
-		judge_section(policy, service, attachment->section);
-	else
-		judge_whole_service(policy, service);
-}
-
-static void judge_loser(struct compilation *compilation, struct compiled_policy *policy,
-                        const struct attachment *attachment, const struct attachment *winner)
-{
-	const struct object *other = compilation->policies[winner->policy].object;
-	bool older = other->created < policy->object->created;
-	char shown[PRINTABLE_MAX];
-
-	text_add_sentence(&policy->conflicts, "Service %s", printable(attachment->service, shown));
-	if (*attachment->section)
-		text_append(&policy->conflicts, " port \"%s\"", printable(attachment->section, shown));
-	text_append(&policy->conflicts, " is targeted by policy %s/%s, too, which %s", other->namespace_, other->name,
-	            older ? "is older" : "comes first by name");
-}
-
-void judge_attachments(struct compilation *compilation, const struct service_attachments *attached,
-                       const struct object *service)
-{
-	const struct attachment *winner = NULL;
-	char shown[PRINTABLE_MAX];
-
-	for (size_t i = attached->start; i < attached->end; i++) {
-		const struct attachment *attachment = &compilation->attachments[i];
-		struct compiled_policy *policy = &compilation->policies[attachment->policy];
-
-		if (is_quarantined(compilation, attachment))
-			continue;
-		if (!winner || strcmp(winner->section, attachment->section)) {
-			winner = attachment;
-			if (service)
-				judge_winner(policy, attachment, service);
-		} else if (winner->policy != attachment->policy) {
-			judge_loser(compilation, policy, attachment, winner);
-		}
-		if (!service)
-			text_add_sentence(&policy->not_found, "Service %s/%s does not exist", attachment->namespace_,
-			                  printable(attachment->service, shown));
+		*missing = false;
+		for (size_t i = 0; i < ARRAY_SIZE(candidates); i++)
+			if (candidates[i] && is_quarantined(candidates[i]) == quarantined)
+				return candidates[i];
+		attachment = find_missing(service, object, quarantined);
+		*missing = attachment;
+		if (attachment)
+			return attachment;
 	}
+	return NULL;
 }

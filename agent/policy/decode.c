@@ -9,35 +9,39 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
+#include "base/printable.h"
 #include "policy/decode_kinds.h"
 #include "policy/names.h"
-#include "policy/text.h"
 #include "policy/times.h"
 #include "policy/vector.h"
-
-#define GATEWAY_GROUP "gateway.networking.k8s.io"
 
 /* Of one manifest; enough to mend it by, and no more for a hostile one. */
 #define MAX_PROBLEMS      100
 #define MAX_UNKNOWN_KINDS 100
+#define SUBJECT_MAX       (DNS_LABEL_MAX + DNS_SUBDOMAIN_MAX + 32) /* kind, namespace, name */
 
 static const struct known_kind {
 	enum object_kind kind;
 	const char *group;
 	const char *versions; /* separated and ended by one space; all of one schema as far as postern reads it */
-	int (*decode)(struct decoder *decoder, const json_t *document, struct object *object); /* NULL: metadata only */
+	int (*decode)(struct decoder *decoder, const json_t *document, struct object *object);
 	bool service_name; /* a DNS label; other names are DNS subdomains */
 } known_kinds[] = {
         {OBJECT_SERVICE, "", "v1 ", decode_service, true},
         {OBJECT_ENDPOINT_SLICE, "discovery.k8s.io", "v1 ", decode_endpoint_slice, false},
         {OBJECT_CONFIG_MAP, "", "v1 ", decode_config_map, false},
         {OBJECT_BACKEND_TLS_POLICY, GATEWAY_GROUP, "v1 v1alpha3 ", decode_backend_tls_policy, false},
-        {OBJECT_GATEWAY, GATEWAY_GROUP, "v1 v1beta1 v1alpha2 ", NULL, false},
-        {OBJECT_GATEWAY_CLASS, GATEWAY_GROUP, "v1 v1beta1 v1alpha2 ", NULL, false},
+        {OBJECT_GATEWAY, GATEWAY_GROUP, "v1 v1beta1 v1alpha2 ", decode_gateway, false},
+        {OBJECT_GATEWAY_CLASS, GATEWAY_GROUP, "v1 v1beta1 v1alpha2 ", decode_gateway_class, false},
         {OBJECT_HTTP_ROUTE, GATEWAY_GROUP, "v1 v1beta1 v1alpha2 ", decode_route, false},
         {OBJECT_GRPC_ROUTE, GATEWAY_GROUP, "v1 v1alpha2 ", decode_route, false},
         {OBJECT_TLS_ROUTE, GATEWAY_GROUP, "v1 v1alpha3 v1alpha2 ", decode_route, false},
         {OBJECT_TCP_ROUTE, GATEWAY_GROUP, "v1 v1alpha2 ", decode_route, false},
+        {OBJECT_REFERENCE_GRANT, GATEWAY_GROUP, "v1 v1beta1 v1alpha2 ", decode_reference_grant, false},
+        {OBJECT_SECRET, "", "v1 ", decode_secret, false},
+        {OBJECT_POD, "", "v1 ", decode_pod, false},
+        {OBJECT_NODE, "", "v1 ", decode_node, false},
+        {OBJECT_CLUSTER_TRUST_BUNDLE, "certificates.k8s.io", "v1beta1 v1alpha1 ", decode_cluster_trust_bundle, false},
         {OBJECT_SERVICE_CIDR, "networking.k8s.io", "v1 v1beta1 v1alpha1 ", decode_service_cidr, false},
 };
 
@@ -73,7 +77,15 @@ static const char *string_at(const json_t *map, const char *key)
 	return json_string_value(json_object_get(map, key));
 }
 
-/* "Service default/echo", as far as it can be told. */
+static bool is_cluster_scoped(const char *kind)
+{
+	for (enum object_kind known = 0; known < OBJECT_KINDS; known++)
+		if (!strcmp(object_kind_name(known), kind))
+			return !object_kind_is_namespaced(known);
+	return false;
+}
+
+/* "Service default/echo" or "GatewayClass public", as far as it can be told. */
 static char *describe(const struct reading *reading, const json_t *document)
 {
 	const json_t *metadata = json_object_get(document, "metadata");
@@ -83,7 +95,9 @@ static char *describe(const struct reading *reading, const json_t *document)
 	char *text = NULL;
 	int length;
 
-	if (kind && name)
+	if (kind && name && is_cluster_scoped(kind))
+		length = asprintf(&text, "%s %s", kind, printable(name, name_shown));
+	else if (kind && name)
 		length = asprintf(&text, "%s %s/%s", printable(kind, kind_shown),
 		                  namespace_ ? printable(namespace_, namespace_shown) : "default",
 		                  printable(name, name_shown));
@@ -195,6 +209,14 @@ static int check_names(struct decoder *decoder, const struct path *where, const 
 	struct path name_path = path_key(where, "name"), namespace_path = path_key(where, "namespace");
 	char shown[PRINTABLE_MAX];
 
+	if (known->kind == OBJECT_CLUSTER_TRUST_BUNDLE) {
+		if (!is_trust_bundle_name(object->name))
+			return refuse_field(decoder, &name_path,
+			                    "must be DNS subdomains of lower case (RFC 1123) joined by colons, "
+			                    "not \"%s\"",
+			                    printable(object->name, shown));
+		return 0;
+	}
 	if (known->service_name ? !is_dns_label(object->name) : !is_dns_subdomain(object->name))
 		return refuse_field(decoder, &name_path, "must be a DNS %s of lower case (RFC 1123), not \"%s\"",
 		                    known->service_name ? "label" : "subdomain", printable(object->name, shown));
@@ -229,15 +251,15 @@ static int decode_metadata(struct decoder *decoder, const json_t *document, cons
 	return check_names(decoder, &where, known, object);
 }
 
-/* A policy that cannot be decoded is still seen: its targets must not be served in plaintext. */
-static int add_visible(struct reading *reading, const json_t *document)
+/* What cannot be decoded is still seen: what a policy targets must not be served in plaintext. */
+static int add_visible(struct reading *reading, const json_t *document, enum object_kind kind)
 {
-	struct object *object = object_new(OBJECT_BACKEND_TLS_POLICY);
+	struct object *object = object_new(kind);
 
 	if (!object)
 		return -ENOMEM;
 	object->origin = arena_strdup(&object->arena, reading->origin);
-	if (!object->origin || decode_visible_targets(&object->arena, document, object) < 0) {
+	if (!object->origin || decode_visible(&object->arena, document, object) < 0) {
 		object_unref(object);
 		return -ENOMEM;
 	}
@@ -248,7 +270,7 @@ static int add_visible(struct reading *reading, const json_t *document)
 static int refuse_document(struct reading *reading, const json_t *document, const struct known_kind *known,
                            const char *message)
 {
-	if (known && known->kind == OBJECT_BACKEND_TLS_POLICY && add_visible(reading, document) < 0)
+	if (known && is_worth_seeing(known->kind) && add_visible(reading, document, known->kind) < 0)
 		return -ENOMEM;
 	return add_problem(reading, document, "%s", message);
 }
@@ -256,7 +278,8 @@ static int refuse_document(struct reading *reading, const json_t *document, cons
 static int decode_known(struct reading *reading, const json_t *document, const struct known_kind *known)
 {
 	struct object *object = object_new(known->kind);
-	struct decoder decoder = {0};
+	struct decoder decoder = {.unknown = &reading->decoded->unknown_fields};
+	char subject[SUBJECT_MAX];
 	int result;
 
 	if (!object)
@@ -264,8 +287,12 @@ static int decode_known(struct reading *reading, const json_t *document, const s
 	decoder.arena = &object->arena;
 	object->origin = arena_strdup(&object->arena, reading->origin);
 	result = object->origin ? decode_metadata(&decoder, document, known, object) : -ENOMEM;
-	if (result == 0 && known->decode)
+	if (result == 0) {
+		snprintf(subject, sizeof(subject), "%s %s%s%s", object_kind_name(known->kind), object->namespace_,
+		         *object->namespace_ ? "/" : "", object->name);
+		decoder.subject = subject;
 		result = known->decode(&decoder, document, object);
+	}
 	if (result == 0)
 		return add_object(&reading->decoded->objects, &reading->decoded->object_count,
 		                  &reading->decoded->object_capacity, object);
@@ -285,7 +312,7 @@ static void parse_api_version(struct subject *subject)
 /* Kinds of Gateway API that say nothing about backend TLS. */
 static bool is_other_gateway_kind(const char *kind)
 {
-	static const char *const others[] = {"ListenerSet", "ReferenceGrant", "UDPRoute"};
+	static const char *const others[] = {"ListenerSet", "UDPRoute"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		if (!strcmp(others[i], kind))
@@ -304,7 +331,7 @@ static int decode_unknown(struct reading *reading, const struct subject *subject
 
 	if (!group_is(subject, GATEWAY_GROUP) || is_other_gateway_kind(subject->kind))
 		return note_unknown_kind(reading->decoded, subject);
-	if (add_visible(reading, subject->document) < 0)
+	if (add_visible(reading, subject->document, OBJECT_BACKEND_TLS_POLICY) < 0)
 		return -ENOMEM;
 	return add_problem(reading, subject->document, "kind: \"%s\" is no kind of %s", printable(subject->kind, kind),
 	                   GATEWAY_GROUP);
@@ -439,5 +466,6 @@ void decoded_free(struct decoded *decoded)
 	for (size_t i = 0; i < decoded->unknown_kind_count; i++)
 		free(decoded->unknown_kinds[i].name);
 	free(decoded->unknown_kinds);
+	unknown_fields_free(&decoded->unknown_fields);
 	*decoded = (struct decoded){0};
 }

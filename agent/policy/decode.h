@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "policy/object.h"
+#include "policy/unknown_fields.h"
 
 struct problem {
 	char *object;  /* "Service default/echo", or "document 3" when it has no name */
@@ -27,8 +28,9 @@ struct decoded {
 	struct object **objects; /* one reference each */
 	size_t object_count, object_capacity;
 	/*
-	 * Policies that could be recognised in documents that could not be decoded: name and targets only. Whoever
-	 * drops the documents must see to it that these targets are refused, not served in plaintext.
+	 * What could be recognised in documents that could not be decoded: policies with name and targets only;
+	 * Services and EndpointSlices with the addresses and ports that can be read. Whoever drops the documents must
+	 * see to it that these targets, at these addresses, are refused, not served in plaintext.
 	 */
 	struct object **visible;
 	size_t visible_count, visible_capacity;
@@ -36,6 +38,7 @@ struct decoded {
 	size_t problem_count, problem_capacity;
 	struct unknown_kind *unknown_kinds; /* each once; at most 100 are told apart */
 	size_t unknown_kind_count, unknown_kind_capacity;
+	struct unknown_fields unknown_fields;
 };
 
 /*

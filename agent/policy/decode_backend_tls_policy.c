@@ -7,8 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/printable.h"
 #include "policy/decode_kinds.h"
-#include "policy/text.h"
+
+#define CONTROLLER_NAME "postern.dev/backend-tls"
 
 static int decode_reference(struct decoder *decoder, const struct path *where, const json_t *map, const char **group,
                             const char **kind, const char **name)
@@ -22,92 +24,50 @@ static int decode_reference(struct decoder *decoder, const struct path *where, c
 	return field_string(decoder, where, map, "name", OPTIONAL, name);
 }
 
-static int decode_targets(struct decoder *decoder, const struct path *spec_path, const json_t *spec,
-                          struct backend_tls_policy *policy)
+static int decode_target(struct decoder *decoder, const struct path *where, const json_t *map, void *item)
 {
-	struct path where = path_key(spec_path, "targetRefs");
-	struct target_reference *targets;
-	const json_t *list, *item;
-	size_t index;
-	int result = field_list(decoder, spec_path, spec, "targetRefs", OPTIONAL, SIZE_MAX, &list);
+	static const char *const known[] = {"group", "kind", "name", "sectionName", NULL};
+	struct target_reference *target = item;
+	int result;
 
-	if (result < 0 || !list)
+	if ((result = decode_reference(decoder, where, map, &target->group, &target->kind, &target->name)) < 0 ||
+	    (result = field_string(decoder, where, map, "sectionName", OPTIONAL, &target->section_name)) < 0)
 		return result;
-	targets = arena_alloc(decoder->arena, json_array_size(list), sizeof(*targets));
-	if (!targets)
-		return -ENOMEM;
-	json_array_foreach (list, index, item) {
-		struct path here = path_index(&where, index);
-		struct target_reference *target = &targets[index];
-
-		if ((result = decode_reference(decoder, &here, item, &target->group, &target->kind, &target->name)) <
-		            0 ||
-		    (result = field_string(decoder, &here, item, "sectionName", OPTIONAL, &target->section_name)) < 0)
-			return result;
-	}
-	policy->targets = targets;
-	policy->target_count = json_array_size(list);
-	return 0;
+	return note_unknown_fields(decoder, where, map, known);
 }
 
-static int decode_ca_references(struct decoder *decoder, const struct path *where, const json_t *validation,
-                                struct backend_tls_policy *policy)
+static int decode_ca_reference(struct decoder *decoder, const struct path *where, const json_t *map, void *item)
 {
-	struct path list_path = path_key(where, "caCertificateRefs");
-	struct object_reference *references;
-	const json_t *list, *item;
-	size_t index;
-	int result = field_list(decoder, where, validation, "caCertificateRefs", OPTIONAL, SIZE_MAX, &list);
+	static const char *const known[] = {"group", "kind", "name", NULL};
+	struct object_reference *reference = item;
+	int result = decode_reference(decoder, where, map, &reference->group, &reference->kind, &reference->name);
 
-	if (result < 0 || !list)
-		return result;
-	references = arena_alloc(decoder->arena, json_array_size(list), sizeof(*references));
-	if (!references)
-		return -ENOMEM;
-	json_array_foreach (list, index, item) {
-		struct path here = path_index(&list_path, index);
-
-		result = decode_reference(decoder, &here, item, &references[index].group, &references[index].kind,
-		                          &references[index].name);
-		if (result < 0)
-			return result;
-	}
-	policy->cas = references;
-	policy->ca_count = json_array_size(list);
-	return 0;
+	return result < 0 ? result : note_unknown_fields(decoder, where, map, known);
 }
 
-static int decode_subject_alt_names(struct decoder *decoder, const struct path *where, const json_t *validation,
-                                    struct backend_tls_policy *policy)
+static int decode_subject_alt_name(struct decoder *decoder, const struct path *where, const json_t *map, void *item)
 {
-	struct path list_path = path_key(where, "subjectAltNames");
-	struct subject_alt_name_value *names;
-	const json_t *list, *item;
-	size_t index;
-	int result = field_list(decoder, where, validation, "subjectAltNames", OPTIONAL, SIZE_MAX, &list);
+	static const char *const known[] = {"type", "hostname", "uri", NULL};
+	struct subject_alt_name_value *name = item;
+	int result;
 
-	if (result < 0 || !list)
+	if ((result = value_map(decoder, where, map)) < 0 ||
+	    (result = field_string(decoder, where, map, "type", OPTIONAL, &name->type)) < 0 ||
+	    (result = field_string(decoder, where, map, "hostname", OPTIONAL, &name->hostname)) < 0 ||
+	    (result = field_string(decoder, where, map, "uri", OPTIONAL, &name->uri)) < 0)
 		return result;
-	names = arena_alloc(decoder->arena, json_array_size(list), sizeof(*names));
-	if (!names)
-		return -ENOMEM;
-	json_array_foreach (list, index, item) {
-		struct path here = path_index(&list_path, index);
-
-		if ((result = value_map(decoder, &here, item)) < 0 ||
-		    (result = field_string(decoder, &here, item, "type", OPTIONAL, &names[index].type)) < 0 ||
-		    (result = field_string(decoder, &here, item, "hostname", OPTIONAL, &names[index].hostname)) < 0 ||
-		    (result = field_string(decoder, &here, item, "uri", OPTIONAL, &names[index].uri)) < 0)
-			return result;
-	}
-	policy->subject_alt_names = names;
-	policy->subject_alt_name_count = json_array_size(list);
-	return 0;
+	return note_unknown_fields(decoder, where, map, known);
 }
+
+static const struct field_item target_item = {sizeof(struct target_reference), decode_target};
+static const struct field_item ca_reference_item = {sizeof(struct object_reference), decode_ca_reference};
+static const struct field_item subject_alt_name_item = {sizeof(struct subject_alt_name_value), decode_subject_alt_name};
 
 static int decode_validation(struct decoder *decoder, const struct path *spec_path, const json_t *spec,
                              struct backend_tls_policy *policy)
 {
+	static const char *const known[] = {"hostname", "wellKnownCACertificates", "caCertificateRefs",
+	                                    "subjectAltNames", NULL};
 	struct path where = path_key(spec_path, "validation");
 	const json_t *validation;
 	int result = field_map(decoder, spec_path, spec, "validation", OPTIONAL, &validation);
@@ -115,12 +75,15 @@ static int decode_validation(struct decoder *decoder, const struct path *spec_pa
 	if (result < 0 || !validation)
 		return result;
 	policy->has_validation = true;
-	if ((result = field_string(decoder, &where, validation, "hostname", OPTIONAL, &policy->hostname)) < 0 ||
+	if ((result = note_unknown_fields(decoder, &where, validation, known)) < 0 ||
+	    (result = field_string(decoder, &where, validation, "hostname", OPTIONAL, &policy->hostname)) < 0 ||
 	    (result = field_string(decoder, &where, validation, "wellKnownCACertificates", OPTIONAL,
 	                           &policy->well_known_ca)) < 0 ||
-	    (result = decode_ca_references(decoder, &where, validation, policy)) < 0)
+	    (result = field_items(decoder, &where, validation, "caCertificateRefs", OPTIONAL, SIZE_MAX,
+	                          &ca_reference_item, &policy->cas, &policy->ca_count)) < 0)
 		return result;
-	return decode_subject_alt_names(decoder, &where, validation, policy);
+	return field_items(decoder, &where, validation, "subjectAltNames", OPTIONAL, SIZE_MAX, &subject_alt_name_item,
+	                   &policy->subject_alt_names, &policy->subject_alt_name_count);
 }
 
 static int decode_options(struct decoder *decoder, const struct path *spec_path, const json_t *spec,
@@ -154,68 +117,39 @@ static int decode_options(struct decoder *decoder, const struct path *spec_path,
 	return 0;
 }
 
+/* Others write it: what it is not is let be. An entry without a name is not ours. */
+static unsigned int count_foreign_ancestors(const json_t *document)
+{
+	const json_t *ancestors = json_object_get(json_object_get(document, "status"), "ancestors"), *item;
+	unsigned int count = 0;
+	size_t index;
+
+	json_array_foreach (ancestors, index, item) {
+		const char *name = json_string_value(json_object_get(item, "controllerName"));
+
+		count += !name || strcmp(name, CONTROLLER_NAME) != 0;
+	}
+	return count;
+}
+
 int decode_backend_tls_policy(struct decoder *decoder, const json_t *document, struct object *object)
 {
-	struct path root = {0}, spec_path = path_key(&root, "spec");
+	static const char *const known[] = {"targetRefs", "validation", "options", NULL};
+	struct path root = {0}, spec_path = path_key(&root, "spec"), old_path = path_key(&spec_path, "targetRef");
 	struct backend_tls_policy *policy = &object->backend_tls_policy;
 	const json_t *spec;
 	int result;
 
-	if ((result = field_map(decoder, &root, document, "spec", REQUIRED, &spec)) < 0 ||
-	    (result = decode_targets(decoder, &spec_path, spec, policy)) < 0 ||
+	if ((result = field_map(decoder, &root, document, "spec", REQUIRED, &spec)) < 0)
+		return result;
+	/* Passed over, it would leave its target without the TLS that it asks for. */
+	if (json_object_get(spec, "targetRef"))
+		return refuse_field(decoder, &old_path, "is of an older schema: write a list targetRefs");
+	if ((result = note_unknown_fields(decoder, &spec_path, spec, known)) < 0 ||
+	    (result = field_items(decoder, &spec_path, spec, "targetRefs", OPTIONAL, SIZE_MAX, &target_item,
+	                          &policy->targets, &policy->target_count)) < 0 ||
 	    (result = decode_validation(decoder, &spec_path, spec, policy)) < 0)
 		return result;
+	policy->foreign_ancestors = count_foreign_ancestors(document);
 	return decode_options(decoder, &spec_path, spec, policy);
-}
-
-static int visible_string(struct arena *arena, const json_t *map, const char *key, const char **text)
-{
-	const char *found = json_string_value(json_object_get(map, key));
-
-	*text = NULL;
-	if (!found || !*found)
-		return 0;
-	*text = arena_strdup(arena, found);
-	return *text ? 0 : -ENOMEM;
-}
-
-/* An element, a list of elements, or neither: whatever stands there is looked at as a list. */
-static size_t visible_count(const json_t *value)
-{
-	return json_is_array(value) ? json_array_size(value) : json_is_object(value);
-}
-
-static const json_t *visible_at(const json_t *value, size_t index)
-{
-	return json_is_array(value) ? json_array_get(value, index) : value;
-}
-
-int decode_visible_targets(struct arena *arena, const json_t *document, struct object *object)
-{
-	const json_t *metadata = json_object_get(document, "metadata"), *spec = json_object_get(document, "spec");
-	const json_t *lists[] = {json_object_get(spec, "targetRefs"), json_object_get(spec, "targetRef")};
-	size_t total = visible_count(lists[0]) + visible_count(lists[1]);
-	struct target_reference *targets = arena_alloc(arena, total, sizeof(*targets));
-	struct backend_tls_policy *policy = &object->backend_tls_policy;
-
-	if (!targets || visible_string(arena, metadata, "namespace", &object->namespace_) < 0 ||
-	    visible_string(arena, metadata, "name", &object->name) < 0)
-		return -ENOMEM;
-	object->namespace_ = object->namespace_ ? object->namespace_ : "default";
-	object->name = object->name ? object->name : "(unnamed)";
-	for (size_t list = 0; list < 2; list++) {
-		for (size_t i = 0; i < visible_count(lists[list]); i++) {
-			const json_t *item = visible_at(lists[list], i);
-			struct target_reference *target = &targets[policy->target_count];
-
-			if (visible_string(arena, item, "group", &target->group) < 0 ||
-			    visible_string(arena, item, "kind", &target->kind) < 0 ||
-			    visible_string(arena, item, "name", &target->name) < 0 ||
-			    visible_string(arena, item, "sectionName", &target->section_name) < 0)
-				return -ENOMEM;
-			policy->target_count += target->name != NULL;
-		}
-	}
-	policy->targets = targets;
-	return 0;
 }

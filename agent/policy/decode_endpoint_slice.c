@@ -2,14 +2,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/printable.h"
 #include "policy/decode_kinds.h"
-#include "policy/text.h"
 
 /* Kubernetes' own limits of the kind. */
 #define SLICE_MAX_ENDPOINTS          1000
 #define SLICE_MAX_ENDPOINT_ADDRESSES 100
 #define SLICE_MAX_PORTS              100
-#define SLICE_MAX_DESTINATIONS       100000 /* ours: addresses times ports */
 
 static const char service_label[] = "kubernetes.io/service-name";
 static const char managed_by_label[] = "endpointslice.kubernetes.io/managed-by";
@@ -17,27 +16,19 @@ static const char kubernetes_controller[] = "endpointslice-controller.k8s.io";
 
 static int decode_labels(struct decoder *decoder, const json_t *document, struct endpoint_slice *slice)
 {
-	struct path root = {0}, metadata_path = path_key(&root, "metadata"),
-	            labels_path = path_key(&metadata_path, "labels");
-	const json_t *labels;
 	const char *managed_by;
-	int result = field_map(decoder, &metadata_path, json_object_get(document, "metadata"), "labels", OPTIONAL,
-	                       &labels);
+	int result;
 
-	slice->service = "";
-	if (result < 0 || !labels)
+	if ((result = decode_metadata_string(decoder, document, "labels", service_label, &slice->service)) < 0 ||
+	    (result = decode_metadata_string(decoder, document, "labels", managed_by_label, &managed_by)) < 0)
 		return result;
-	if ((result = field_string(decoder, &labels_path, labels, service_label, OPTIONAL, &slice->service)) < 0 ||
-	    (result = field_string(decoder, &labels_path, labels, managed_by_label, OPTIONAL, &managed_by)) < 0)
-		return result;
-	slice->service = slice->service ? slice->service : "";
-	slice->managed = managed_by && !strcmp(managed_by, kubernetes_controller);
+	slice->managed = !strcmp(managed_by, kubernetes_controller);
 	return 0;
 }
 
-static int decode_slice_port(struct decoder *decoder, const struct path *where, const json_t *map,
-                             struct slice_port *port)
+static int decode_slice_port(struct decoder *decoder, const struct path *where, const json_t *map, void *item)
 {
+	struct slice_port *port = item;
 	json_int_t number = 0;
 	int result;
 
@@ -51,33 +42,11 @@ static int decode_slice_port(struct decoder *decoder, const struct path *where, 
 	return 0;
 }
 
-static int decode_slice_ports(struct decoder *decoder, const json_t *document, struct endpoint_slice *slice)
-{
-	struct path root = {0}, where = path_key(&root, "ports");
-	const json_t *list, *item;
-	struct slice_port *ports;
-	size_t index;
-	int result = field_list(decoder, &root, document, "ports", OPTIONAL, SLICE_MAX_PORTS, &list);
+static const struct field_item slice_port_item = {sizeof(struct slice_port), decode_slice_port};
 
-	if (result < 0 || !list)
-		return result;
-	ports = arena_alloc(decoder->arena, json_array_size(list), sizeof(*ports));
-	if (!ports)
-		return -ENOMEM;
-	json_array_foreach (list, index, item) {
-		struct path here = path_index(&where, index);
-
-		result = decode_slice_port(decoder, &here, item, &ports[index]);
-		if (result < 0)
-			return result;
-	}
-	slice->ports = ports;
-	slice->port_count = json_array_size(list);
-	return 0;
-}
-
+/* *pod: "" if the target is none of the slice's namespace, or says no name. */
 static int decode_own_pod(struct decoder *decoder, const struct path *where, const json_t *map,
-                          const char *slice_namespace, bool *own_pod)
+                          const char *slice_namespace, bool *own_pod, const char **pod)
 {
 	struct path here = path_key(where, "targetRef");
 	const json_t *target;
@@ -85,13 +54,18 @@ static int decode_own_pod(struct decoder *decoder, const struct path *where, con
 	int result = field_map(decoder, where, map, "targetRef", OPTIONAL, &target);
 
 	*own_pod = false;
+	*pod = "";
 	if (result < 0 || !target)
 		return result;
-	if ((result = field_string(decoder, &here, target, "kind", OPTIONAL, &kind)) < 0 ||
-	    (result = field_string(decoder, &here, target, "namespace", OPTIONAL, &namespace_)) < 0)
+	if ((result = field_borrow(decoder, &here, target, "kind", OPTIONAL, &kind)) < 0 ||
+	    (result = field_borrow(decoder, &here, target, "namespace", OPTIONAL, &namespace_)) < 0)
 		return result;
 	*own_pod = kind && !strcmp(kind, "Pod") && namespace_ && !strcmp(namespace_, slice_namespace);
-	return 0;
+	if (!*own_pod)
+		return 0;
+	result = field_string(decoder, &here, target, "name", OPTIONAL, pod);
+	*pod = *pod ? *pod : "";
+	return result;
 }
 
 static size_t count_addresses(const json_t *endpoints)
@@ -123,18 +97,20 @@ static int decode_endpoint(struct decoder *decoder, const struct path *where, co
 	struct path addresses_path = path_key(where, "addresses");
 	const json_t *addresses, *item;
 	size_t index;
+	const char *pod;
 	bool own_pod;
 	int result;
 
 	if ((result = value_map(decoder, where, map)) < 0 ||
 	    (result = field_list(decoder, where, map, "addresses", REQUIRED, SLICE_MAX_ENDPOINT_ADDRESSES,
 	                         &addresses)) < 0 ||
-	    (result = decode_own_pod(decoder, where, map, slice_namespace, &own_pod)) < 0)
+	    (result = decode_own_pod(decoder, where, map, slice_namespace, &own_pod, &pod)) < 0)
 		return result;
 	json_array_foreach (addresses, index, item) {
 		struct path here = path_index(&addresses_path, index);
 
 		endpoints[*count].own_pod = own_pod;
+		endpoints[*count].pod = pod;
 		result = decode_endpoint_address(decoder, &here, item, v4, &endpoints[*count]);
 		if (result < 0)
 			return result;
@@ -182,14 +158,15 @@ int decode_endpoint_slice(struct decoder *decoder, const json_t *document, struc
 	int result;
 
 	if ((result = decode_labels(decoder, document, &object->endpoint_slice)) < 0 ||
-	    (result = field_string(decoder, &root, document, "addressType", REQUIRED, &type)) < 0)
+	    (result = field_borrow(decoder, &root, document, "addressType", REQUIRED, &type)) < 0)
 		return result;
 	v4 = !strcmp(type, "IPv4");
 	object->endpoint_slice.fqdn = !strcmp(type, "FQDN");
 	if (!v4 && !object->endpoint_slice.fqdn && strcmp(type, "IPv6"))
 		return refuse_field(decoder, &type_path, "must be IPv4, IPv6 or FQDN, not \"%s\"",
 		                    printable(type, shown));
-	result = decode_slice_ports(decoder, document, &object->endpoint_slice);
+	result = field_items(decoder, &root, document, "ports", OPTIONAL, SLICE_MAX_PORTS, &slice_port_item,
+	                     &object->endpoint_slice.ports, &object->endpoint_slice.port_count);
 	if (result < 0 || object->endpoint_slice.fqdn)
 		return result;
 	return decode_endpoints(decoder, document, v4, object);

@@ -3,12 +3,13 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/printable.h"
 #include "policy/decode_kinds.h"
 #include "policy/names.h"
-#include "policy/text.h"
 
 #define SERVICE_MAX_PORTS       1000
 #define SERVICE_MAX_CLUSTER_IPS 2 /* one per IP family */
+#define SERVICE_MAX_EXTERNAL    1000
 
 int decode_protocol(struct decoder *decoder, const struct path *where, const json_t *map,
                     enum transport_protocol *protocol)
@@ -16,7 +17,7 @@ int decode_protocol(struct decoder *decoder, const struct path *where, const jso
 	struct path here = path_key(where, "protocol");
 	const char *text;
 	char shown[PRINTABLE_MAX];
-	int result = field_string(decoder, where, map, "protocol", OPTIONAL, &text);
+	int result = field_borrow(decoder, where, map, "protocol", OPTIONAL, &text);
 
 	if (result < 0)
 		return result;
@@ -47,7 +48,7 @@ int decode_address(struct decoder *decoder, const struct path *where, const json
 {
 	const char *text;
 	char shown[PRINTABLE_MAX];
-	int result = value_string(decoder, where, value, &text);
+	int result = value_borrow(decoder, where, value, &text);
 
 	if (result < 0)
 		return result;
@@ -190,6 +191,67 @@ static int decode_cluster_ips(struct decoder *decoder, const struct path *spec_p
 	return 0;
 }
 
+struct address_list {
+	struct postern_address *items;
+	size_t count;
+};
+
+static int decode_external_ips(struct decoder *decoder, const struct path *where, const json_t *list,
+                               struct address_list *addresses)
+{
+	const json_t *item;
+	size_t index;
+
+	json_array_foreach (list, index, item) {
+		struct path here = path_index(where, index);
+		int result = decode_address(decoder, &here, item, &addresses->items[addresses->count]);
+
+		if (result < 0)
+			return result;
+		addresses->count++;
+	}
+	return 0;
+}
+
+/* Others write the status: what is no address there (a load balancer may be known by name only) is let be. */
+static void take_ingress(const json_t *list, struct address_list *addresses)
+{
+	const json_t *item;
+	size_t index;
+
+	json_array_foreach (list, index, item) {
+		const char *text = json_string_value(json_object_get(item, "ip"));
+		struct postern_address *address = &addresses->items[addresses->count];
+
+		addresses->count += text && address_parse(text, address) == 0 && is_unicast(address);
+	}
+}
+
+/* The addresses outside of the cluster's own, at which kube-proxy answers, for pods as well. */
+static int decode_external(struct decoder *decoder, const struct path *spec_path, const json_t *spec,
+                           const json_t *document, struct service *service)
+{
+	struct path where = path_key(spec_path, "externalIPs");
+	const json_t *status = json_object_get(document, "status"), *ips;
+	const json_t *ingress = json_object_get(json_object_get(status, "loadBalancer"), "ingress");
+	struct address_list addresses = {0};
+	int result = field_list(decoder, spec_path, spec, "externalIPs", OPTIONAL, SERVICE_MAX_EXTERNAL, &ips);
+
+	if (result < 0 || (!json_array_size(ips) && !json_array_size(ingress)))
+		return result;
+	addresses.items = arena_alloc(decoder->arena, json_array_size(ips) + json_array_size(ingress),
+	                              sizeof(*addresses.items));
+	if (!addresses.items)
+		return -ENOMEM;
+	result = decode_external_ips(decoder, &where, ips, &addresses);
+	if (result < 0)
+		return result;
+	take_ingress(ingress, &addresses);
+	service->external_ips = addresses.items;
+	service->external_ip_count = addresses.count;
+	return 0;
+}
+
 int decode_service(struct decoder *decoder, const json_t *document, struct object *object)
 {
 	static const char *const types[] = {"ClusterIP", "NodePort", "LoadBalancer", "ExternalName"};
@@ -201,7 +263,7 @@ int decode_service(struct decoder *decoder, const json_t *document, struct objec
 	int result;
 
 	if ((result = field_map(decoder, &root, document, "spec", REQUIRED, &spec)) < 0 ||
-	    (result = field_string(decoder, &spec_path, spec, "type", OPTIONAL, &type)) < 0)
+	    (result = field_borrow(decoder, &spec_path, spec, "type", OPTIONAL, &type)) < 0)
 		return result;
 	type = type ? type : types[0];
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
@@ -211,6 +273,8 @@ int decode_service(struct decoder *decoder, const json_t *document, struct objec
 		                    "must be ClusterIP, NodePort, LoadBalancer or ExternalName, not \"%s\"",
 		                    printable(type, shown));
 	object->service.external_name = !strcmp(type, "ExternalName");
-	result = decode_cluster_ips(decoder, &spec_path, spec, &object->service);
-	return result < 0 ? result : decode_ports(decoder, &spec_path, spec, &object->service);
+	if ((result = decode_cluster_ips(decoder, &spec_path, spec, &object->service)) < 0 ||
+	    (result = decode_external(decoder, &spec_path, spec, document, &object->service)) < 0)
+		return result;
+	return decode_ports(decoder, &spec_path, spec, &object->service);
 }

@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static size_t path_format(const struct path *where, char *text, size_t size)
+size_t path_format(const struct path *where, char *text, size_t size)
 {
 	size_t length = where->parent ? path_format(where->parent, text, size) : 0;
 	int added;
 
-	if (length >= size)
+	if (length + 1 >= size)
 		return length;
 	if (where->key)
 		added = snprintf(text + length, size - length, "%s%s", length ? "." : "", where->key);
@@ -19,7 +19,8 @@ static size_t path_format(const struct path *where, char *text, size_t size)
 		added = snprintf(text + length, size - length, "[%zu]", where->index);
 	else
 		added = 0;
-	return length + (added > 0 ? (size_t)added : 0);
+	length += added > 0 ? (size_t)added : 0;
+	return length < size ? length : size - 1;
 }
 
 int refuse_field(struct decoder *decoder, const struct path *where, const char *format, ...)
@@ -68,13 +69,25 @@ static int lookup(struct decoder *decoder, const struct path *here, const json_t
 	return presence == REQUIRED ? refuse_field(decoder, here, "is required") : 0;
 }
 
-int value_string(struct decoder *decoder, const struct path *where, const json_t *value, const char **text)
+int value_borrow(struct decoder *decoder, const struct path *where, const json_t *value, const char **text)
 {
+	if (!value)
+		return refuse_field(decoder, where, "is required");
 	if (!json_is_string(value))
 		return refuse_field(decoder, where, "must be a string, not %s", type_name(value));
 	if (strlen(json_string_value(value)) != json_string_length(value))
 		return refuse_field(decoder, where, "must not contain a NUL character");
-	*text = arena_strdup(decoder->arena, json_string_value(value));
+	*text = json_string_value(value);
+	return 0;
+}
+
+int value_string(struct decoder *decoder, const struct path *where, const json_t *value, const char **text)
+{
+	int result = value_borrow(decoder, where, value, text);
+
+	if (result < 0)
+		return result;
+	*text = arena_strdup(decoder->arena, *text);
 	return *text ? 0 : -ENOMEM;
 }
 
@@ -94,6 +107,17 @@ int field_string(struct decoder *decoder, const struct path *where, const json_t
 	return result > 0 ? value_string(decoder, &here, found, value) : result;
 }
 
+int field_borrow(struct decoder *decoder, const struct path *where, const json_t *map, const char *key,
+                 enum presence presence, const char **value)
+{
+	struct path here = path_key(where, key);
+	const json_t *found;
+	int result = lookup(decoder, &here, map, presence, &found);
+
+	*value = NULL;
+	return result > 0 ? value_borrow(decoder, &here, found, value) : result;
+}
+
 int field_integer(struct decoder *decoder, const struct path *where, const json_t *map, const char *key,
                   enum presence presence, json_int_t minimum, json_int_t maximum, json_int_t *value)
 {
@@ -111,6 +135,20 @@ int field_integer(struct decoder *decoder, const struct path *where, const json_
 		                    ", not %" JSON_INTEGER_FORMAT,
 		                    minimum, maximum, json_integer_value(found));
 	*value = json_integer_value(found);
+	return 0;
+}
+
+int field_boolean(struct decoder *decoder, const struct path *where, const json_t *map, const char *key, bool *value)
+{
+	struct path here = path_key(where, key);
+	const json_t *found;
+	int result = lookup(decoder, &here, map, OPTIONAL, &found);
+
+	if (result <= 0)
+		return result;
+	if (!json_is_boolean(found))
+		return refuse_field(decoder, &here, "must be true or false, not %s", type_name(found));
+	*value = json_is_true(found);
 	return 0;
 }
 
@@ -136,5 +174,31 @@ int field_list(struct decoder *decoder, const struct path *where, const json_t *
 	if (json_array_size(*value) > most)
 		return refuse_field(decoder, &here, "has %zu items, at most %zu are allowed", json_array_size(*value),
 		                    most);
+	return 0;
+}
+
+int field_items(struct decoder *decoder, const struct path *where, const json_t *map, const char *key,
+                enum presence presence, size_t most, const struct field_item *kind, void *items, size_t *count)
+{
+	struct path list_path = path_key(where, key);
+	const json_t *list, *value;
+	size_t index;
+	char *array;
+	int result = field_list(decoder, where, map, key, presence, most, &list);
+
+	if (result < 0 || !list)
+		return result;
+	array = arena_alloc(decoder->arena, json_array_size(list), kind->size);
+	if (!array)
+		return -ENOMEM;
+	json_array_foreach (list, index, value) {
+		struct path here = path_index(&list_path, index);
+
+		result = kind->decode(decoder, &here, value, array + index * kind->size);
+		if (result < 0)
+			return result;
+	}
+	memcpy(items, &array, sizeof(array));
+	*count = json_array_size(list);
 	return 0;
 }

@@ -68,6 +68,19 @@ bool is_dns_subdomain(const char *text)
 	return subdomain_matches(text, strlen(text));
 }
 
+bool is_trust_bundle_name(const char *text)
+{
+	for (;;) {
+		size_t length = strcspn(text, ":");
+
+		if (!subdomain_matches(text, length))
+			return false;
+		if (!text[length])
+			return true;
+		text += length + 1;
+	}
+}
+
 bool is_wildcard_hostname(const char *text)
 {
 	if (strlen(text) > DNS_SUBDOMAIN_MAX)
@@ -116,7 +129,24 @@ bool is_well_known_ca(const char *text)
 	return !strcmp(text, "System") || (strchr(text, '/') && is_annotation_key(text));
 }
 
+static bool is_numeric_label(const char *text, size_t length)
+{
+	if (length >= 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
+		return strspn(text + 2, "0123456789abcdefABCDEF") >= length - 2;
+	return length && strspn(text, "0123456789") >= length;
+}
+
 bool is_numeric_host(const char *text)
 {
-	return *text && strspn(text, "0123456789.") == strlen(text);
+	if (!*text)
+		return false;
+	for (;;) {
+		size_t length = strcspn(text, ".");
+
+		if (!is_numeric_label(text, length))
+			return false;
+		if (!text[length])
+			return true;
+		text += length + 1;
+	}
 }

@@ -28,6 +28,11 @@ enum object_kind {
 	OBJECT_TLS_ROUTE,
 	OBJECT_TCP_ROUTE,
 	OBJECT_SERVICE_CIDR,
+	OBJECT_SECRET,
+	OBJECT_CLUSTER_TRUST_BUNDLE,
+	OBJECT_REFERENCE_GRANT,
+	OBJECT_POD,
+	OBJECT_NODE,
 	OBJECT_KINDS,
 };
 
@@ -50,6 +55,8 @@ struct service {
 	bool external_name;
 	const struct postern_address *cluster_ips; /* none: headless, ExternalName, or not allocated yet */
 	size_t cluster_ip_count;
+	const struct postern_address *external_ips; /* spec.externalIPs and status.loadBalancer.ingress[].ip */
+	size_t external_ip_count;
 	const struct service_port *ports;
 	size_t port_count;
 };
@@ -62,7 +69,8 @@ struct slice_port {
 
 struct endpoint {
 	struct postern_address address;
-	bool own_pod; /* targetRef is a Pod of the slice's namespace */
+	bool own_pod;    /* targetRef is a Pod of the slice's namespace */
+	const char *pod; /* its name, "" if not own_pod */
 };
 
 struct endpoint_slice {
@@ -77,10 +85,33 @@ struct endpoint_slice {
 
 struct shared_text;
 
+/*
+ * One PEM value of a ConfigMap, Secret or ClusterTrustBundle: certificates or CRLs, nothing secret. problem does not
+ * say under which key it stands ("block 2 is not a CERTIFICATE"): whoever shows it does ("key ca.crt: ...").
+ */
+struct pem_value {
+	bool present;            /* the key exists */
+	struct shared_text *pem; /* canonical, or NULL: see problem */
+	const char *problem;     /* why it cannot be used; never quotes it */
+};
+
 struct config_map {
-	bool has_ca;            /* data["ca.crt"] exists */
-	struct shared_text *ca; /* canonical PEM, or NULL: see problem */
-	const char *ca_problem; /* why ca.crt cannot be used; never quotes it */
+	struct pem_value ca;  /* data["ca.crt"] */
+	struct pem_value crl; /* data["ca.crl"] */
+};
+
+struct client_certificate;
+
+struct secret {
+	const char *type; /* "kubernetes.io/tls", "Opaque"..., "" if absent */
+	struct pem_value ca;
+	struct pem_value crl;
+	struct client_certificate *certificate; /* tls.crt and tls.key; NULL: see certificate_problem */
+	const char *certificate_problem;        /* "has no key tls.key", "tls.key: ..."; never quotes it */
+};
+
+struct cluster_trust_bundle {
+	struct pem_value ca; /* spec.trustBundle */
 };
 
 struct target_reference {
@@ -114,6 +145,13 @@ struct backend_tls_policy {
 	size_t subject_alt_name_count;
 	const struct option_value *options;
 	size_t option_count;
+	unsigned int foreign_ancestors; /* entries of status.ancestors that other controllers wrote */
+};
+
+struct parent_reference { /* a Route's, to a Gateway */
+	const char *namespace_, *name;
+	const char *section_name; /* the listener, "" for all */
+	uint16_t port;            /* of the listener; 0: any */
 };
 
 struct backend_reference { /* to a Service */
@@ -122,13 +160,100 @@ struct backend_reference { /* to a Service */
 };
 
 struct route {
+	const struct parent_reference *parents;
+	size_t parent_count;
 	const struct backend_reference *backends; /* of rules and of filters */
 	size_t backend_count;
+	bool by_listener_set; /* a ListenerSet is among its parents, whose Gateway is not known */
+};
+
+struct listener {
+	const char *name;
+	const char *protocol; /* HTTP, HTTPS, TLS, TCP, UDP or an implementation's own */
+	uint16_t port;
+	bool passthrough;         /* tls.mode is Passthrough */
+	bool from_all_namespaces; /* allowedRoutes.namespaces.from is All or Selector (labels are not looked at) */
+};
+
+/* tls.backend.clientCertificateRef; also what else points at a Secret that may be in another namespace. */
+struct secret_reference {
+	const char *group, *kind; /* "" and "Secret" if absent */
+	const char *namespace_;   /* the referring object's own if absent */
+	const char *name;
+};
+
+struct gateway_spec {
+	const char *class_name;
+	const struct listener *listeners;
+	size_t listener_count;
+	bool has_client_certificate;
+	struct secret_reference client_certificate;
+	bool force;               /* annotation postern.dev/force is "true" */
+	const char *mode;         /* annotation postern.dev/mode, as written; "" if absent */
+	const char *pod_selector; /* annotation postern.dev/pod-selector (pod_selector.h), as written; "" if absent */
+};
+
+struct gateway_class {
+	const char *controller_name;
+	bool supports_backend_tls_policy; /* status.supportedFeatures lists BackendTLSPolicy */
+};
+
+struct grant_from {
+	const char *group, *kind, *namespace_;
+};
+
+struct grant_to {
+	const char *group, *kind;
+	const char *name; /* NULL: every object of the kind */
+};
+
+struct reference_grant { /* it allows references to objects of its own namespace */
+	const struct grant_from *from;
+	size_t from_count;
+	const struct grant_to *to;
+	size_t to_count;
+};
+
+struct pod_label {
+	const char *key, *value;
+};
+
+struct pod {
+	const struct postern_address *addresses; /* status.podIPs, or status.podIP alone */
+	size_t address_count;
+	bool host_network;
+	const char *node_name;
+	const struct pod_label *labels; /* all: an adopted Gateway selects by any of them */
+	size_t label_count;
+	const char *gateway_name;       /* label gateway.networking.k8s.io/gateway-name, "" if absent */
+	const char *gateway_annotation; /* postern.dev/gateway: namespace/name, several with commas; "" if absent */
+	const char *mode;               /* annotation postern.dev/mode, as written; "" if absent */
+	bool force;                     /* annotation postern.dev/force is "true" */
+	/* A static pod: the kubelet names its cgroup by this hash (annotation kubernetes.io/config.hash), not by the
+	 * uid. */
+	const char *config_hash;   /* "" if it is none */
+	const char *qos_class;     /* Guaranteed, Burstable, BestEffort; "" if it is not said */
+	const char *phase;         /* Pending, Running, Succeeded, Failed...; "" if it is not said */
+	const char *runtime_class; /* spec.runtimeClassName, "" if absent */
+	bool gated;                /* an init container named postern-gate */
+	bool readiness_gated;      /* spec.readinessGates names postern.dev/enrolled */
+	bool started;              /* a container that is not an init container has run */
+	/* Of its containers, init containers, too: "containerd://<hex>". The sandbox's is not among them. */
+	const char *const *container_ids;
+	size_t container_id_count;
+	const uint16_t *host_ports; /* TCP */
+	size_t host_port_count;
 };
 
 struct service_cidr {
 	const struct cidr *cidrs;
 	size_t cidr_count;
+};
+
+struct node {
+	const struct cidr *pod_cidrs; /* of the Pods on it; none where the network has no such thing */
+	size_t pod_cidr_count;
+	bool startup_taint; /* it has the taint postern.dev/not-ready */
 };
 
 #define OBJECT_CREATED_UNKNOWN INT64_MAX /* no creationTimestamp: younger than every object that has one */
@@ -150,6 +275,13 @@ struct object {
 		struct backend_tls_policy backend_tls_policy;
 		struct route route; /* the four kinds of Route */
 		struct service_cidr service_cidr;
+		struct secret secret;
+		struct cluster_trust_bundle cluster_trust_bundle;
+		struct gateway_spec gateway;
+		struct gateway_class gateway_class;
+		struct reference_grant reference_grant;
+		struct pod pod;
+		struct node node;
 	};
 };
 

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "policy/client_certificate.h"
+#include "policy/tls_names.h"
 
 struct settings_entry *settings_entry_ref(struct settings_entry *entry)
 {
@@ -28,6 +30,13 @@ void settings_entry_unref(struct settings_entry *entry)
 	free(settings->policy_namespace);
 	free(settings->policy_name);
 	free(settings->hostname);
+	free(settings->cipher_suites);
+	free(settings->ciphers);
+	free(settings->groups);
+	free(settings->signature_algorithms);
+	free(entry->pins);
+	client_certificate_unref(settings->client_certificate);
+	shared_text_unref(entry->crl);
 	shared_text_unref(entry->ca);
 	free(entry);
 }
@@ -96,34 +105,71 @@ static bool add_names(EVP_MD_CTX *context, const struct subject_alt_name_value *
 	return done;
 }
 
-int settings_digest(const struct settings_input *input, uint8_t digest[static 32])
+static bool add_digest(EVP_MD_CTX *context, const uint8_t digest[static 32])
 {
-	static const uint8_t system_ca[32];
-	const struct backend_tls_policy *policy = &input->policy->backend_tls_policy;
-	const struct tls_options *options = input->options;
+	return EVP_DigestUpdate(context, digest, 32);
+}
+
+/* In OpenSSL's own names, in the order of preference: another spelling is the same list, another order is not. */
+static bool add_list(EVP_MD_CTX *context, enum tls_list list, const char *value)
+{
+	_cleanup_(text_free) struct text why = {0};
+	char canonical[TLS_LIST_MAX] = "";
+
+	return (!value || tls_list_canonical(list, value, canonical, &why)) && add_string(context, canonical);
+}
+
+static bool add_options(EVP_MD_CTX *context, const struct tls_options *options)
+{
 	const uint64_t numbers[] = {
-	        input->ca != NULL,
 	        (uint64_t)options->min_version,
 	        (uint64_t)options->max_version,
-	        input->alpn,
 	        options->ktls,
 	        options->connect_timeout_ms,
 	        options->handshake_timeout_ms,
 	        options->idle_timeout_ms,
+	        (uint64_t)(options->verify_depth + 1),
+	        options->partial_chain,
+	        options->resumption_off,
+	        options->pin_count,
 	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (!add_number(context, numbers[i]))
+			return false;
+	return add_list(context, TLS_LIST_CIPHER_SUITES, options->cipher_suites) &&
+	       add_list(context, TLS_LIST_CIPHERS, options->ciphers) &&
+	       add_list(context, TLS_LIST_GROUPS, options->groups) &&
+	       add_list(context, TLS_LIST_SIGNATURE_ALGORITHMS, options->signature_algorithms) &&
+	       EVP_DigestUpdate(context, options->pins, options->pin_count * sizeof(options->pins[0]));
+}
+
+/* What other objects hold, by the digests of what it is and not by the names of the objects. */
+static bool add_material(EVP_MD_CTX *context, const struct settings_input *input)
+{
+	static const uint8_t none[32];
+	const struct client_certificate *certificate = input->client_certificate;
+
+	return add_number(context, input->system_ca) && add_digest(context, input->ca ? input->ca->digest : none) &&
+	       add_digest(context, input->crl ? input->crl->digest : none) &&
+	       add_digest(context, certificate ? certificate->digest : none);
+}
+
+int settings_digest(const struct settings_input *input, uint8_t digest[static 32])
+{
+	const struct backend_tls_policy *policy = &input->policy->backend_tls_policy;
 	_cleanup_(free_digest_context) EVP_MD_CTX *context = EVP_MD_CTX_new();
 	_cleanup_free_ struct subject_alt_name_value *names = NULL;
 	size_t count;
-	bool done;
 
 	if (!context || sort_names(policy, &names, &count) < 0)
 		return -ENOMEM;
-	done = EVP_DigestInit_ex(context, EVP_sha256(), NULL) && add_string(context, policy->hostname) &&
-	       add_names(context, names, count) &&
-	       EVP_DigestUpdate(context, input->ca ? input->ca->digest : system_ca, sizeof(system_ca));
-	for (size_t i = 0; done && i < ARRAY_SIZE(numbers); i++)
-		done = add_number(context, numbers[i]);
-	return done && EVP_DigestFinal_ex(context, digest, NULL) ? 0 : -ENOMEM;
+	return EVP_DigestInit_ex(context, EVP_sha256(), NULL) && add_string(context, policy->hostname) &&
+	                       add_names(context, names, count) && add_material(context, input) &&
+	                       add_number(context, input->alpn) && add_options(context, input->options) &&
+	                       EVP_DigestFinal_ex(context, digest, NULL)
+	               ? 0
+	               : -ENOMEM;
 }
 
 static bool copy_names(const struct backend_tls_policy *policy, struct tls_settings *settings)
@@ -150,6 +196,64 @@ static bool copy_names(const struct backend_tls_policy *policy, struct tls_setti
 	return true;
 }
 
+/* False: no memory. */
+static bool copy_list(enum tls_list list, const char *value, char **copy)
+{
+	_cleanup_(text_free) struct text why = {0};
+	char canonical[TLS_LIST_MAX];
+
+	if (!value)
+		return true;
+	*copy = tls_list_canonical(list, value, canonical, &why) ? strdup(canonical) : NULL;
+	return *copy;
+}
+
+static bool copy_options(const struct tls_options *options, struct settings_entry *entry)
+{
+	struct tls_settings *settings = &entry->settings;
+
+	settings->min_version = options->min_version;
+	settings->max_version = options->max_version;
+	settings->ktls = options->ktls;
+	settings->connect_timeout_ms = options->connect_timeout_ms;
+	settings->handshake_timeout_ms = options->handshake_timeout_ms;
+	settings->idle_timeout_ms = options->idle_timeout_ms;
+	settings->verify_depth = options->verify_depth;
+	settings->partial_chain = options->partial_chain;
+	settings->resumption = !options->resumption_off;
+	if (options->pin_count) {
+		size_t size = options->pin_count * sizeof(options->pins[0]);
+
+		entry->pins = malloc(size);
+		if (!entry->pins)
+			return false;
+		memcpy(entry->pins, options->pins, size);
+		settings->pins = (const uint8_t(*)[OPTION_PIN_BYTES])entry->pins;
+		settings->pin_count = options->pin_count;
+	}
+	return copy_list(TLS_LIST_CIPHER_SUITES, options->cipher_suites, &settings->cipher_suites) &&
+	       copy_list(TLS_LIST_CIPHERS, options->ciphers, &settings->ciphers) &&
+	       copy_list(TLS_LIST_GROUPS, options->groups, &settings->groups) &&
+	       copy_list(TLS_LIST_SIGNATURE_ALGORITHMS, options->signature_algorithms, &settings->signature_algorithms);
+}
+
+static void share_material(const struct settings_input *input, struct settings_entry *entry)
+{
+	struct tls_settings *settings = &entry->settings;
+
+	settings->system_ca = input->system_ca;
+	if (input->ca) {
+		entry->ca = shared_text_ref(input->ca);
+		settings->ca_pem = entry->ca->text;
+	}
+	if (input->crl) {
+		entry->crl = shared_text_ref(input->crl);
+		settings->crl_pem = entry->crl->text;
+	}
+	if (input->client_certificate)
+		settings->client_certificate = client_certificate_ref(input->client_certificate);
+}
+
 struct settings_entry *settings_entry_new(const struct settings_input *input, const uint8_t digest[static 32],
                                           uint32_t id)
 {
@@ -166,20 +270,10 @@ struct settings_entry *settings_entry_new(const struct settings_input *input, co
 	settings->policy_namespace = strdup(input->policy->namespace_);
 	settings->policy_name = strdup(input->policy->name);
 	settings->hostname = strdup(policy->hostname);
-	settings->system_ca = !input->ca;
-	settings->min_version = input->options->min_version;
-	settings->max_version = input->options->max_version;
 	settings->alpn = input->alpn;
-	settings->ktls = input->options->ktls;
-	settings->connect_timeout_ms = input->options->connect_timeout_ms;
-	settings->handshake_timeout_ms = input->options->handshake_timeout_ms;
-	settings->idle_timeout_ms = input->options->idle_timeout_ms;
-	if (input->ca) {
-		entry->ca = shared_text_ref(input->ca);
-		settings->ca_pem = entry->ca->text;
-	}
+	share_material(input, entry);
 	if (!settings->policy_namespace || !settings->policy_name || !settings->hostname ||
-	    !copy_names(policy, settings)) {
+	    !copy_names(policy, settings) || !copy_options(input->options, entry)) {
 		settings_entry_unref(entry);
 		return NULL;
 	}

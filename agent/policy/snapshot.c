@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "policy/snapshot.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "policy/snapshot_data.h"
 
@@ -26,19 +24,10 @@ void snapshot_unref(struct snapshot *snapshot)
 {
 	if (!snapshot || atomic_fetch_sub_explicit(&snapshot->references, 1, memory_order_acq_rel) != 1)
 		return;
-	for (size_t i = 0; i < snapshot->settings_count; i++)
-		settings_entry_unref(snapshot->settings[i]);
-	for (size_t i = 0; i < snapshot->policy_count; i++) {
-		struct policy_status *policy = &snapshot->policies[i];
-
-		free(policy->namespace_);
-		free(policy->name);
-		free(policy->accepted.message);
-		free(policy->resolved_refs.message);
-	}
-	free(snapshot->destinations);
-	free(snapshot->settings);
-	free(snapshot->policies);
+	destination_list_free(&snapshot->destinations);
+	settings_list_unref(snapshot->settings);
+	status_list_unref(snapshot->policies);
+	gateway_list_unref(snapshot->gateways);
 	free(snapshot->cidrs);
 	free(snapshot);
 }
@@ -53,52 +42,27 @@ uint64_t snapshot_compiled_ns(const struct snapshot *snapshot)
 	return snapshot->compiled_ns;
 }
 
-int destination_key_compare(const struct postern_destination_key *left, const struct postern_destination_key *right)
-{
-	int order = memcmp(left->address.byte, right->address.byte, sizeof(left->address.byte));
-
-	return order ? order : (int)ntohs(left->port) - (int)ntohs(right->port);
-}
-
-static const struct destination *find_exact(const struct snapshot *snapshot, const struct postern_destination_key *key)
-{
-	size_t low = 0, high = snapshot->destination_count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		int order = destination_key_compare(&snapshot->destinations[middle].key, key);
-
-		if (!order)
-			return &snapshot->destinations[middle];
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
-}
-
 const struct destination *snapshot_find(const struct snapshot *snapshot, const struct postern_destination_key *key)
 {
-	const struct destination *destination = find_exact(snapshot, key);
+	const struct destination *destination = destination_list_find(&snapshot->destinations, key);
 	struct postern_destination_key any_port = *key;
 
 	if (destination)
 		return destination;
 	any_port.port = 0;
-	return find_exact(snapshot, &any_port);
+	return destination_list_find(&snapshot->destinations, &any_port);
 }
 
 struct settings_entry *snapshot_settings_entry(const struct snapshot *snapshot, uint32_t id)
 {
-	size_t low = 0, high = snapshot->settings_count;
+	size_t low = 0, high = snapshot->settings->count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		uint32_t seen = snapshot->settings[middle]->settings.id;
+		uint32_t seen = snapshot->settings->entries[middle]->settings.id;
 
 		if (seen == id)
-			return snapshot->settings[middle];
+			return snapshot->settings->entries[middle];
 		if (seen < id)
 			low = middle + 1;
 		else
@@ -116,32 +80,48 @@ const struct tls_settings *snapshot_settings(const struct snapshot *snapshot, ui
 
 size_t snapshot_destination_count(const struct snapshot *snapshot)
 {
-	return snapshot->destination_count;
+	return snapshot->destinations.count;
 }
 
 const struct destination *snapshot_destination_at(const struct snapshot *snapshot, size_t index)
 {
-	return &snapshot->destinations[index];
+	return destination_list_at(&snapshot->destinations, index);
 }
 
 size_t snapshot_settings_count(const struct snapshot *snapshot)
 {
-	return snapshot->settings_count;
+	return snapshot->settings->count;
 }
 
 const struct tls_settings *snapshot_settings_at(const struct snapshot *snapshot, size_t index)
 {
-	return &snapshot->settings[index]->settings;
+	return &snapshot->settings->entries[index]->settings;
 }
 
 size_t snapshot_policy_count(const struct snapshot *snapshot)
 {
-	return snapshot->policy_count;
+	return snapshot->policies->count;
 }
 
 const struct policy_status *snapshot_policy_at(const struct snapshot *snapshot, size_t index)
 {
-	return &snapshot->policies[index];
+	return &snapshot->policies->entries[index]->status;
+}
+
+size_t snapshot_gateway_count(const struct snapshot *snapshot)
+{
+	return snapshot->gateways->count;
+}
+
+const struct gateway_status *snapshot_gateway_at(const struct snapshot *snapshot, size_t index)
+{
+	return &snapshot->gateways->statuses[index];
+}
+
+const struct gateway_status *snapshot_find_gateway(const struct snapshot *snapshot, const char *namespace_,
+                                                   const char *name)
+{
+	return gateway_list_find(snapshot->gateways, namespace_, name);
 }
 
 void snapshot_guard_port(struct snapshot *snapshot, uint16_t port)

@@ -52,16 +52,31 @@ struct tls_settings {
 	char *hostname; /* SNI always; the identity unless subject_alt_names is given */
 	struct subject_alt_name *subject_alt_names;
 	size_t subject_alt_name_count;
-	char *ca_pem;    /* every usable CA certificate, concatenated PEM; NULL with system_ca */
-	bool system_ca;  /* wellKnownCACertificates: System */
-	int min_version; /* TLS1_2_VERSION or TLS1_3_VERSION, as OpenSSL numbers them */
+	const char *ca_pem; /* every usable CA certificate, concatenated PEM */
+	bool system_ca;     /* wellKnownCACertificates: System; ca_pem is the system's bundle */
+	int min_version;    /* TLS1_2_VERSION or TLS1_3_VERSION, as OpenSSL numbers them */
 	int max_version;
 	enum alpn_protocol alpn;
 	enum switch_setting ktls;
 	unsigned int connect_timeout_ms; /* 0: the agent's default */
 	unsigned int handshake_timeout_ms;
 	unsigned int idle_timeout_ms; /* 0: none */
+	/* Of the options (options.h has what each means). NULL: the default list, here and below. */
+	char *cipher_suites;
+	char *ciphers;
+	char *groups;
+	char *signature_algorithms;
+	int verify_depth; /* -1: OpenSSL's default */
+	bool partial_chain;
+	bool resumption;     /* sessions may be resumed */
+	const char *crl_pem; /* NULL: no revocation check */
+	const uint8_t (*pins)[32];
+	size_t pin_count;
+	/* The policy's own (option client-certificate); NULL: that of the Gateway, if it has one. */
+	struct client_certificate *client_certificate;
 };
+
+struct client_certificate; /* client_certificate.h */
 
 /* Design section 1: what a key is known by. A VIP decides before any claim on an endpoint of the same key. */
 enum destination_class {
@@ -89,14 +104,45 @@ struct policy_condition {
 	char *message;   /* never NULL */
 };
 
+/* Gateway API allows so many in a policy's status, those of other controllers included. */
+#define POLICY_MAX_ANCESTORS 16
+
+struct object_name {
+	char *namespace_;
+	char *name;
+};
+
+/*
+ * What is to be told of one policy. The conditions are the same for each ancestor. Ancestors are the Gateways of the
+ * store with a Route to a Service that the policy targets; if the store has no Gateway at all there is one without a
+ * name, which stands for whoever dials.
+ */
 struct policy_status {
 	char *namespace_;
 	char *name;
 	uint64_t generation;
 	struct policy_condition accepted;
 	struct policy_condition resolved_refs;
+	struct object_name *ancestors; /* sorted; room was left for the entries of other controllers */
+	size_t ancestor_count;
+	/* There was no room for: Gateway API calls the policy unimplementable for these. They follow in ancestors. */
+	size_t ancestors_left_out;
+	char *warnings; /* legal and dangerous, as sentences; also in accepted.message. "" if none */
 	uint32_t destination_count;
 	uint32_t settings_id; /* 0 if the policy has none that can be used */
+};
+
+/* What is to be told of one Gateway, and what it shows to backends. */
+struct gateway_status {
+	char *namespace_;
+	char *name;
+	uint64_t generation;
+	bool served;        /* false: its GatewayClass does backend TLS itself, and nobody forced it */
+	bool has_reference; /* spec.tls.backend.clientCertificateRef is there */
+	struct policy_condition resolved_refs; /* of that reference */
+	/* Borrowed from the snapshot. NULL with has_reference: it cannot be used, and nothing may be dialed without it.
+	 */
+	struct client_certificate *client_certificate;
 };
 
 struct snapshot; /* opaque: the accessors below are all that a reader needs */
@@ -111,6 +157,14 @@ uint64_t snapshot_compiled_ns(const struct snapshot *snapshot); /* CLOCK_MONOTON
 const struct destination *snapshot_find(const struct snapshot *snapshot, const struct postern_destination_key *key);
 const struct tls_settings *snapshot_settings(const struct snapshot *snapshot, uint32_t settings_id);
 
+/*
+ * What changed between two snapshots, in the order of keys: each destination that is new (old NULL), gone (new NULL) or
+ * different. Costs what changed, not what there is, for what the newer shares with the older; old may be NULL.
+ */
+void snapshot_diff(const struct snapshot *old, const struct snapshot *new,
+                   void (*each)(void *context, const struct destination *old, const struct destination *new),
+                   void *context);
+
 /* Iteration in a stable order (destinations by key, policies by namespace/name). */
 size_t snapshot_destination_count(const struct snapshot *snapshot);
 const struct destination *snapshot_destination_at(const struct snapshot *snapshot, size_t index);
@@ -118,6 +172,10 @@ size_t snapshot_settings_count(const struct snapshot *snapshot);
 const struct tls_settings *snapshot_settings_at(const struct snapshot *snapshot, size_t index);
 size_t snapshot_policy_count(const struct snapshot *snapshot);
 const struct policy_status *snapshot_policy_at(const struct snapshot *snapshot, size_t index);
+size_t snapshot_gateway_count(const struct snapshot *snapshot); /* by namespace and name */
+const struct gateway_status *snapshot_gateway_at(const struct snapshot *snapshot, size_t index);
+const struct gateway_status *snapshot_find_gateway(const struct snapshot *snapshot, const char *namespace_,
+                                                   const char *name);
 bool snapshot_port_guarded(const struct snapshot *snapshot, uint16_t port);
 size_t snapshot_cidr_count(const struct snapshot *snapshot);
 const struct cidr *snapshot_cidr_at(const struct snapshot *snapshot, size_t index);

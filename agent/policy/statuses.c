@@ -8,7 +8,30 @@
 #include "base/cleanup.h"
 #include "policy/compilation.h"
 
-#define EXAMPLES 3 /* as in verdicts.c: what goes beyond is counted here */
+/* ---- which of them ---- */
+
+static void mark_claims(const struct key_node *key)
+{
+	for (const struct claim *claim = key ? key->claims : NULL; claim; claim = claim->next)
+		if (claim_coverage(claim)->policy)
+			claim_coverage(claim)->policy->slot->dirty = true;
+}
+
+void mark_statuses(struct compiler *compiler)
+{
+	for (size_t i = 0; i < compiler->dirty_service_count; i++) {
+		const struct service_node *service = compiler->dirty_services[i];
+
+		for (size_t j = 0; j < service->attachment_count; j++)
+			service->attachments[j].policy->slot->dirty = true;
+	}
+	for (size_t i = 0; i < compiler->dirty_key_count; i++) {
+		mark_claims(compiler->dirty_keys[i]);
+		mark_claims(find_any_port(compiler, compiler->dirty_keys[i]));
+	}
+}
+
+/* ---- conditions ---- */
 
 static void set_condition(struct policy_condition *condition, bool status, const char *reason, struct text *message)
 {
@@ -24,75 +47,112 @@ static void add_part(struct text *message, const struct text *part)
 		text_add(message, part->data);
 }
 
-static void count_the_rest(struct compiled_policy *policy)
-{
-	if (policy->ambiguous_endpoints > EXAMPLES)
-		text_add_sentence(&policy->warnings, "%u more endpoints are refused as ambiguous",
-		                  policy->ambiguous_endpoints - EXAMPLES);
-	if (policy->ambiguous_endpoints)
-		text_add_sentence(
-		        &policy->warnings,
-		        "remedy for AmbiguousEndpoint: let the gateway dial the ClusterIP, give each Service its "
-		        "own targetPort, or make the TLS settings equal (one hostname with subjectAltNames for "
-		        "all, one postern.dev/alpn)");
-	if (policy->shared_endpoints > EXAMPLES)
-		text_add_sentence(&policy->warnings, "%u more endpoints are shared with uncovered Services",
-		                  policy->shared_endpoints - EXAMPLES);
-}
-
 /* The worst first: what is wrong with the policy itself, then with its targets. */
-static const char *accepted_reason(const struct compiled_policy *policy)
+static const char *accepted_reason(const struct compiled_policy *policy, const struct target_report *report)
 {
 	if (!text_is_empty(&policy->invalid))
 		return "Invalid";
-	if (!text_is_empty(&policy->conflicts))
+	if (!text_is_empty(&report->conflicts))
 		return "Conflicted";
-	if (!text_is_empty(&policy->unusable))
+	if (!text_is_empty(&report->unusable))
 		return "Invalid";
 	if (policy->deny_reason == REASON_NO_VALID_CA)
 		return "NoValidCACertificate";
-	if (!text_is_empty(&policy->not_found))
+	if (policy->deny_reason == REASON_REFERENCE_UNRESOLVED)
+		return "Invalid";
+	if (!text_is_empty(&report->not_found))
 		return "TargetNotFound";
 	return "Accepted";
 }
 
-static void set_accepted(struct compiled_policy *policy, struct policy_status *status)
+static void tell_denial(const struct compiled_policy *policy, struct text *message)
 {
-	const char *reason = accepted_reason(policy);
-	struct text message = {0};
+	if (policy->deny_reason == REASON_NO_VALID_CA && policy->system_ca)
+		text_add_sentence(message, "wellKnownCACertificates is System, and this node has no CA bundle: "
+		                           "connections are refused; name one in the agent's setting systemCA, or use "
+		                           "caCertificateRefs");
+	else if (policy->deny_reason == REASON_NO_VALID_CA)
+		text_add_sentence(message, "no reference in spec.validation.caCertificateRefs gives a usable CA "
+		                           "certificate: connections are refused");
+	else if (policy->deny_reason == REASON_REFERENCE_UNRESOLVED)
+		text_add_sentence(message,
+		                  "an option refers to an object that cannot be used: connections are refused; "
+		                  "see ResolvedRefs");
+}
+
+static void add_warnings(const struct policy_slot *slot, const struct policy_status *status,
+                         struct target_report *report, bool accepted)
+{
+	if (accepted && report->wins && !report->covers_endpoint)
+		text_add_sentence(&report->warnings, "it covers no endpoint yet");
+	if (status->ancestors_left_out)
+		text_add_sentence(&report->warnings,
+		                  "%zu more Gateways have a Route to its Services than status.ancestors has room for "
+		                  "(%d, other controllers' entries included): it counts for them, and cannot be told "
+		                  "there; let fewer Gateways share these Services",
+		                  status->ancestors_left_out, POLICY_MAX_ANCESTORS);
+	for (size_t i = 0; i < slot->quarantined_count; i++)
+		text_add_sentence(&report->warnings, "another version of it is not applied: %s",
+		                  slot->quarantined[i]->why_quarantined);
+}
+
+static void set_accepted(const struct policy_slot *slot, struct target_report *report, struct policy_status *status)
+{
+	const struct compiled_policy *policy = slot->in_force;
+	const char *reason = accepted_reason(policy, report);
 	bool accepted = !strcmp(reason, "Accepted");
+	struct text message = {0};
 
 	add_part(&message, &policy->invalid);
-	add_part(&message, &policy->conflicts);
-	add_part(&message, &policy->unusable);
-	if (policy->deny_reason == REASON_NO_VALID_CA)
-		text_add_sentence(&message, "no reference in spec.validation.caCertificateRefs gives a usable CA "
-		                            "certificate: connections are refused");
-	add_part(&message, &policy->not_found);
+	add_part(&message, &report->conflicts);
+	add_part(&message, &report->unusable);
+	tell_denial(policy, &message);
+	add_part(&message, &report->not_found);
 	if (accepted)
 		text_add_sentence(&message, "the policy is in force");
-	count_the_rest(policy);
-	add_part(&message, &policy->warnings);
+	add_warnings(slot, status, report, accepted);
+	add_part(&message, &report->warnings);
 	set_condition(&status->accepted, accepted, reason, &message);
 }
 
-static void set_resolved(struct compiled_policy *policy, struct policy_status *status)
+static void set_resolved(const struct compiled_policy *policy, struct policy_status *status)
 {
 	struct text message = {0};
 
 	if (policy->unresolved_reason) {
-		if (policy->ca)
-			text_add_sentence(&policy->unresolved, "the other references are used");
-		set_condition(&status->resolved_refs, false, policy->unresolved_reason, &policy->unresolved);
+		add_part(&message, &policy->unresolved);
+		if (policy->ca && policy->deny_reason == REASON_NONE)
+			text_add_sentence(&message, "the other references are used");
+		set_condition(&status->resolved_refs, false, policy->unresolved_reason, &message);
 		return;
 	}
-	text_add_sentence(&message, policy->object->backend_tls_policy.ca_count ? "every reference is resolved"
-	                                                                        : "the policy refers to no CA object");
+	text_add_sentence(&message,
+	                  policy->reference_count ? "every reference is resolved" : "the policy refers to no object");
 	set_condition(&status->resolved_refs, true, "ResolvedRefs", &message);
 }
 
+static int tell_policy(const struct compiler *compiler, const struct policy_slot *slot, struct policy_status *status)
+{
+	const struct compiled_policy *policy = slot->in_force;
+	struct target_report report;
+	int result = report_targets(compiler, policy, &report);
+
+	if (result == 0) {
+		add_part(report.wins || !text_is_empty(&report.conflicts) ? &report.warnings : &report.not_found,
+		         &policy->unsupported);
+		set_accepted(slot, &report, status);
+		set_resolved(policy, status);
+		status->warnings = text_take(&report.warnings);
+	}
+	free_target_report(&report);
+	for (size_t i = 0; i < ALPN_PROTOCOLS && !status->settings_id; i++)
+		if (policy->uses[i].coverages)
+			status->settings_id = policy->uses[i].id;
+	return result;
+}
+
 /* A policy in quarantine is not in force; its targets are refused unless something in force covers them. */
-static void set_quarantined(struct compiled_policy *policy, struct policy_status *status)
+static void tell_quarantined(const struct compiled_policy *policy, struct policy_status *status)
 {
 	struct text accepted = {0}, resolved = {0};
 
@@ -101,93 +161,52 @@ static void set_quarantined(struct compiled_policy *policy, struct policy_status
 	set_condition(&status->accepted, false, "Invalid", &accepted);
 	text_add_sentence(&resolved, "the policy is not applied");
 	set_condition(&status->resolved_refs, false, "Invalid", &resolved);
+	status->warnings = strdup("");
 }
 
-static int write_status(struct compiled_policy *policy, struct policy_status *status)
+static int fill_status(const struct compiler *compiler, const struct policy_slot *slot, struct policy_status *status)
 {
-	status->namespace_ = strdup(policy->object->namespace_);
-	status->name = strdup(policy->object->name);
-	status->generation = policy->object->generation;
-	status->settings_id = policy->settings_id;
-	if (policy->why_quarantined) {
-		set_quarantined(policy, status);
-	} else {
-		set_accepted(policy, status);
-		set_resolved(policy, status);
-	}
-	return status->namespace_ && status->name && status->accepted.message && status->resolved_refs.message
+	status->namespace_ = strdup(slot->object->namespace_);
+	status->name = strdup(slot->object->name);
+	status->generation = slot->object->generation;
+	status->destination_count = slot->destination_count;
+	if (collect_ancestors(compiler, slot->object, status) < 0)
+		return -ENOMEM;
+	if (!slot->in_force)
+		tell_quarantined(slot->quarantined[0], status);
+	else if (tell_policy(compiler, slot, status) < 0)
+		return -ENOMEM;
+	return status->namespace_ && status->name && status->accepted.message && status->resolved_refs.message &&
+	                       status->warnings
 	               ? 0
 	               : -ENOMEM;
 }
 
-static int compare_policies(const void *left_pointer, const void *right_pointer)
+static int write_status(const struct compiler *compiler, struct policy_slot *slot)
 {
-	struct compiled_policy *const *left = left_pointer, *const *right = right_pointer;
-	int order = object_compare((*left)->object, (*right)->object);
+	struct status_entry *entry = calloc(1, sizeof(*entry));
 
-	if (order)
-		return order;
-	return *left < *right ? -1 : *left > *right; /* in force before quarantined */
-}
-
-/* One status a name: sorted holds every policy, the one in force first among its namesakes. */
-static size_t number_policies(struct compiled_policy **sorted, size_t count)
-{
-	struct compiled_policy *first = NULL;
-	size_t statuses = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		if (!first || object_compare(first->object, sorted[i]->object)) {
-			first = sorted[i];
-			first->status_index = statuses++;
-			continue;
-		}
-		sorted[i]->status_index = first->status_index;
-		if (!first->why_quarantined)
-			text_add_sentence(&first->warnings, "another version of it is not applied: %s",
-			                  sorted[i]->why_quarantined);
-	}
-	return statuses;
-}
-
-static void count_destinations(struct compilation *compilation)
-{
-	struct snapshot *snapshot = compilation->snapshot;
-
-	for (size_t i = 0; i < snapshot->destination_count; i++) {
-		struct destination *destination = &snapshot->destinations[i];
-
-		if (destination->policy == NO_POLICY) {
-			destination->policy = SNAPSHOT_NO_POLICY;
-			continue;
-		}
-		destination->policy = (uint32_t)compilation->policies[destination->policy].status_index;
-		snapshot->policies[destination->policy].destination_count++;
-	}
-}
-
-int write_statuses(struct compilation *compilation)
-{
-	struct snapshot *snapshot = compilation->snapshot;
-	_cleanup_free_ struct compiled_policy **sorted = calloc(compilation->policy_count + 1, sizeof(*sorted));
-	size_t statuses;
-
-	if (!sorted)
+	if (!entry)
 		return -ENOMEM;
-	for (size_t i = 0; i < compilation->policy_count; i++)
-		sorted[i] = &compilation->policies[i];
-	qsort(sorted, compilation->policy_count, sizeof(struct compiled_policy *), compare_policies);
-	statuses = number_policies(sorted, compilation->policy_count);
-	snapshot->policies = calloc(statuses + 1, sizeof(*snapshot->policies));
-	if (!snapshot->policies)
+	atomic_init(&entry->references, 1);
+	if (fill_status(compiler, slot, &entry->status) < 0) {
+		status_entry_unref(entry);
 		return -ENOMEM;
-	for (size_t i = 0; i < compilation->policy_count; i++) {
-		if (sorted[i]->status_index != snapshot->policy_count)
+	}
+	status_entry_unref(slot->status);
+	slot->status = entry;
+	slot->dirty = false;
+	return 0;
+}
+
+int write_statuses(struct compiler *compiler)
+{
+	for (size_t i = 0; i < compiler->slot_count; i++) {
+		if (!compiler->slots[i]->dirty)
 			continue;
-		snapshot->policy_count++;
-		if (write_status(sorted[i], &snapshot->policies[sorted[i]->status_index]) < 0)
+		if (write_status(compiler, compiler->slots[i]) < 0)
 			return -ENOMEM;
+		compiler->statuses_changed = true;
 	}
-	count_destinations(compilation);
 	return 0;
 }

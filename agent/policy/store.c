@@ -146,6 +146,25 @@ int object_store_quarantine(struct object_store *store, struct object *object, c
 	return 0;
 }
 
+bool object_store_release(struct object_store *store, enum object_kind kind, const char *namespace_, const char *name)
+{
+	struct quarantine_list *list = &store->quarantine[kind];
+	size_t kept = 0, count = list->count;
+
+	for (size_t i = 0; i < count; i++) {
+		struct quarantined *entry = &list->items[i];
+
+		if (strcmp(entry->object->name, name) != 0 || strcmp(entry->object->namespace_, namespace_) != 0) {
+			list->items[kept++] = *entry;
+			continue;
+		}
+		object_unref(entry->object);
+		free(entry->why);
+	}
+	list->count = kept;
+	return kept != count;
+}
+
 const struct object *object_store_find(const struct object_store *store, enum object_kind kind, const char *namespace_,
                                        const char *name)
 {

@@ -35,6 +35,8 @@ void object_store_swap(struct object_store *left, struct object_store *right);
 int object_store_put(struct object_store *store, struct object *object);
 /* Returns true if there was one. */
 bool object_store_remove(struct object_store *store, enum object_kind kind, const char *namespace_, const char *name);
+/* Whatever of this name is in quarantine. True if there was something. */
+bool object_store_release(struct object_store *store, enum object_kind kind, const char *namespace_, const char *name);
 int object_store_quarantine(struct object_store *store, struct object *object, const char *why);
 
 const struct object *object_store_find(const struct object_store *store, enum object_kind kind, const char *namespace_,

@@ -7,10 +7,11 @@
 #include <string.h>
 
 static const char cut_mark[] = "...";
+#define MARK_LENGTH (sizeof(cut_mark) - 1)
 
 static bool reserve(struct text *text, size_t length)
 {
-	size_t wanted = text->length + length + sizeof(cut_mark);
+	size_t wanted = text->length + length + 1;
 	size_t capacity = text->capacity ? text->capacity : 128;
 	char *data;
 
@@ -28,32 +29,45 @@ static bool reserve(struct text *text, size_t length)
 	return true;
 }
 
+/* Where a cut at length leaves no half of a character (UTF-8: 10xxxxxx goes on). */
+static size_t whole_characters(const char *text, size_t length)
+{
+	while (length && ((unsigned char)text[length] & 0xc0) == 0x80)
+		length--;
+	return length;
+}
+
+/* text->length has grown past what may be shown. */
+static void cut(struct text *text)
+{
+	text->length = whole_characters(text->data, TEXT_MAX - MARK_LENGTH);
+	memcpy(text->data + text->length, cut_mark, sizeof(cut_mark));
+	text->length += MARK_LENGTH;
+	text->cut = true;
+}
+
 static void append(struct text *text, const char *piece, size_t length)
 {
 	if (text->cut || text->failed)
 		return;
-	if (text->length + length > TEXT_MAX) {
-		length = TEXT_MAX - text->length;
-		text->cut = true;
-	}
+	if (length > TEXT_MAX - text->length)
+		length = TEXT_MAX - text->length + 1;
 	if (!reserve(text, length))
 		return;
 	memcpy(text->data + text->length, piece, length);
 	text->length += length;
-	if (text->cut)
-		memcpy(text->data + text->length, cut_mark, sizeof(cut_mark));
-	else
-		text->data[text->length] = '\0';
+	text->data[text->length] = '\0';
+	if (text->length > TEXT_MAX)
+		cut(text);
 }
 
 static void append_format(struct text *text, const char *format, va_list arguments)
 {
-	char piece[1024];
+	char piece[TEXT_MAX + 2]; /* enough that append() sees what is too long */
 	int length = vsnprintf(piece, sizeof(piece), format, arguments);
 
-	if (length < 0)
-		return;
-	append(text, piece, (size_t)length < sizeof(piece) ? (size_t)length : sizeof(piece) - 1);
+	if (length > 0)
+		append(text, piece, strlen(piece));
 }
 
 void text_append(struct text *text, const char *format, ...)
@@ -102,20 +116,4 @@ void text_free(struct text *text)
 {
 	free(text->data);
 	*text = (struct text){0};
-}
-
-const char *printable(const char *value, char buffer[static PRINTABLE_MAX])
-{
-	size_t length = 0;
-
-	for (; value[length] && length < PRINTABLE_MAX - 1; length++) {
-		unsigned char character = (unsigned char)value[length];
-
-		buffer[length] = (char)(character < 0x20 || character >= 0x7f || character == '"' ? '?' : character);
-	}
-	if (value[length])
-		memcpy(buffer + PRINTABLE_MAX - sizeof(cut_mark), cut_mark, sizeof(cut_mark));
-	else
-		buffer[length] = '\0';
-	return buffer;
 }

@@ -8,7 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define TEXT_MAX 4096 /* Gateway API allows 32768 bytes in a condition's message; nobody reads that */
+#define TEXT_MAX                                                                                                       \
+	4096 /* bytes, the mark included; Gateway API allows 32768 bytes in a condition's message; nobody reads that   \
+	      */
 
 struct text { /* all zero = empty */
 	char *data;
@@ -28,9 +30,5 @@ bool text_is_empty(const struct text *text);
 /* Gives the string away (never NULL unless there was no memory) and empties the text. */
 char *text_take(struct text *text);
 void text_free(struct text *text);
-
-/* A value from outside, made fit for a message: at most 63 bytes, control characters and quotes replaced by '?'. */
-#define PRINTABLE_MAX 64
-const char *printable(const char *value, char buffer[static PRINTABLE_MAX]);
 
 #endif

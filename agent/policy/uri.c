@@ -3,10 +3,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/address.h"
+#include "policy/names.h"
 
 #define DIGITS     "0123456789"
 #define LOWER      "abcdefghijklmnopqrstuvwxyz"
@@ -117,11 +120,26 @@ static bool is_ip_literal(struct part host)
 	return strchr(text, ':') && address_parse(text, &address) == 0;
 }
 
+/* "127.1" and "0x7f000001" are numbers that some take for an address, and no DNS names. */
+static bool is_number_without_address(struct part host)
+{
+	struct postern_address address;
+	char text[256];
+
+	if (host.length >= sizeof(text))
+		return false;
+	memcpy(text, host.text, host.length);
+	text[host.length] = '\0';
+	return is_numeric_host(text) && address_parse(text, &address) < 0;
+}
+
 /* Labels of letters, digits and inner hyphens; a dotted IPv4 address is of that form, too. */
 static bool is_host_name(struct part host)
 {
 	size_t start = 0;
 
+	if (is_number_without_address(host))
+		return false;
 	if (!consists_of(host, LOWER UPPER DIGITS "-."))
 		return false;
 	for (size_t i = 0; i <= host.length; i++) {
@@ -132,6 +150,12 @@ static bool is_host_name(struct part host)
 		start = i + 1;
 	}
 	return true;
+}
+
+static bool is_port(struct part port)
+{
+	return port.length && port.length <= 5 && consists_of(port, DIGITS) &&
+	       strtoul(port.text, NULL, 10) <= UINT16_MAX;
 }
 
 static bool has_bad_segment(struct part path)
@@ -187,8 +211,8 @@ const char *uri_problem(const char *text)
 		return "has a host that is neither a DNS name nor an IP address";
 	if (uri.userinfo.text && !consists_of_encoded(uri.userinfo, UNRESERVED SUB_DELIMS ":"))
 		return "has a character in its user that RFC 3986 does not allow";
-	if (uri.port.text && (!uri.port.length || uri.port.length > 5 || !consists_of(uri.port, DIGITS)))
-		return "has a port that is no number";
+	if (uri.port.text && !is_port(uri.port))
+		return "has a port that is no number from 0 to 65535";
 	if (!consists_of_encoded(uri.path, UNRESERVED SUB_DELIMS ":@/"))
 		return "has a character in its path that RFC 3986 does not allow";
 	if (!consists_of_encoded(uri.query, UNRESERVED SUB_DELIMS ":@/?") ||

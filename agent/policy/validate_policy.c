@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "policy/validate_policy.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "base/printable.h"
 #include "policy/names.h"
 #include "policy/uri.h"
 
@@ -10,7 +12,84 @@
 #define MAX_CA_REFERENCES     8
 #define MAX_SUBJECT_ALT_NAMES 5
 #define MAX_OPTIONS           16
-#define NAME_MAX_LENGTH       253
+#define FIELD_MAX             96
+
+#define DNS_NAME "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+
+/* What the schema says of one string; the pattern as it is written there. */
+struct string_rule {
+	bool may_be_empty;
+	size_t most; /* characters */
+	bool (*matches)(const char *text);
+	const char *pattern;
+	const char *meaning;
+};
+
+/* What the pattern of a URI asks for, which is little: uri.h asks for the rest. */
+static bool has_scheme_and_authority(const char *uri)
+{
+	size_t scheme = strcspn(uri, ":/?#");
+
+	return scheme && !strncmp(uri + scheme, "://", 3);
+}
+
+static const struct string_rule group_rule = {true, 253, is_dns_subdomain, "^$|^" DNS_NAME "$",
+                                              "a DNS subdomain of lower case, or \"\" for the core group"};
+static const struct string_rule kind_rule = {false, 63, is_kind, "^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$",
+                                             "letters, digits and inner hyphens"};
+static const struct string_rule name_rule = {.most = 253};
+static const struct string_rule section_rule = {false, 253, is_dns_subdomain, "^" DNS_NAME "$",
+                                                "the name of a port of the Service"};
+static const struct string_rule hostname_rule = {false, 253, is_dns_subdomain, "^" DNS_NAME "$",
+                                                 "a DNS name of lower case without wildcard or trailing dot"};
+static const struct string_rule san_hostname_rule = {false, 253, is_wildcard_hostname, "^(\\*\\.)?" DNS_NAME "$",
+                                                     "a DNS name of lower case without trailing dot"};
+static const struct string_rule uri_rule = {false, 253, has_scheme_and_authority,
+                                            "^(([^:/?#]+):)(//([^/?#]*))([^?#]*)(\\?([^#]*))?(#(.*))?",
+                                            "a scheme and an authority"};
+static const struct string_rule well_known_rule = {
+        false, 253, is_well_known_ca,
+        "^(System|([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/"
+        "([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]))$",
+        "\"System\", or a name with a domain"};
+
+/* OpenAPI's maxLength counts characters, though the API server's message says bytes. */
+static size_t count_characters(const char *text)
+{
+	size_t count = 0;
+
+	for (; *text; text++)
+		count += ((unsigned char)*text & 0xc0) != 0x80;
+	return count;
+}
+
+/* NULL is absent, which is let be. Returns whether the value is sound, in the API server's words if it is not. */
+static bool check_string(struct text *problems, const char *field, const char *value, const struct string_rule *rule)
+{
+	char shown[PRINTABLE_MAX];
+
+	if (!value || (!*value && rule->may_be_empty))
+		return true;
+	if (!*value)
+		text_add_sentence(problems, "%s: Invalid value: \"\": %s in body should be at least 1 chars long",
+		                  field, field);
+	else if (count_characters(value) > rule->most)
+		text_add_sentence(problems, "%s: Too long: may not be more than %zu bytes", field, rule->most);
+	else if (rule->matches && !rule->matches(value))
+		text_add_sentence(problems, "%s: Invalid value: \"%s\": %s in body should match '%s' (%s)", field,
+		                  printable(value, shown), field, rule->pattern, rule->meaning);
+	else
+		return true;
+	return false;
+}
+
+static bool check_required(struct text *problems, const char *field, const char *value, const struct string_rule *rule)
+{
+	if (value)
+		return check_string(problems, field, value, rule);
+	text_add_sentence(problems, "%s: Required value", field);
+	return false;
+}
 
 static bool too_many(struct text *problems, const char *field, size_t count, size_t most)
 {
@@ -20,26 +99,21 @@ static bool too_many(struct text *problems, const char *field, size_t count, siz
 	return true;
 }
 
-static void check_reference(struct text *problems, const char *field, size_t index, const char *group, const char *kind,
+/* list is "spec.targetRefs"; the result is "spec.targetRefs[3].name". */
+static const char *name_field(char field[static FIELD_MAX], const char *list, size_t index, const char *key)
+{
+	snprintf(field, FIELD_MAX, "%s[%zu].%s", list, index, key);
+	return field;
+}
+
+static void check_reference(struct text *problems, const char *list, size_t index, const char *group, const char *kind,
                             const char *name)
 {
-	char shown[PRINTABLE_MAX];
+	char field[FIELD_MAX];
 
-	if (!group)
-		text_add_sentence(problems, "%s[%zu].group: Required value (\"\" is the core group)", field, index);
-	else if (*group && !is_dns_subdomain(group))
-		text_add_sentence(problems, "%s[%zu].group: Invalid value: \"%s\"", field, index,
-		                  printable(group, shown));
-	if (!kind)
-		text_add_sentence(problems, "%s[%zu].kind: Required value", field, index);
-	else if (!is_kind(kind))
-		text_add_sentence(problems, "%s[%zu].kind: Invalid value: \"%s\"", field, index,
-		                  printable(kind, shown));
-	if (!name || !*name)
-		text_add_sentence(problems, "%s[%zu].name: Required value", field, index);
-	else if (strlen(name) > NAME_MAX_LENGTH)
-		text_add_sentence(problems, "%s[%zu].name: Too long: may not be more than %d bytes", field, index,
-		                  NAME_MAX_LENGTH);
+	check_required(problems, name_field(field, list, index, "group"), group, &group_rule);
+	check_required(problems, name_field(field, list, index, "kind"), kind, &kind_rule);
+	check_required(problems, name_field(field, list, index, "name"), name, &name_rule);
 }
 
 static bool equal(const char *left, const char *right)
@@ -82,112 +156,129 @@ static void check_target_pairs(const struct backend_tls_policy *policy, struct t
 
 static void check_targets(const struct backend_tls_policy *policy, struct text *problems)
 {
-	char shown[PRINTABLE_MAX];
+	static const char list[] = "spec.targetRefs";
 
 	if (!policy->target_count) {
-		text_add_sentence(problems, "spec.targetRefs: Required value: must have at least 1 item");
+		text_add_sentence(problems, "%s: Required value: must have at least 1 item", list);
 		return;
 	}
-	if (too_many(problems, "spec.targetRefs", policy->target_count, MAX_TARGETS))
+	if (too_many(problems, list, policy->target_count, MAX_TARGETS))
 		return;
 	for (size_t i = 0; i < policy->target_count; i++) {
 		const struct target_reference *target = &policy->targets[i];
+		char field[FIELD_MAX];
 
-		check_reference(problems, "spec.targetRefs", i, target->group, target->kind, target->name);
-		if (target->section_name && !is_dns_subdomain(target->section_name))
-			text_add_sentence(problems, "spec.targetRefs[%zu].sectionName: Invalid value: \"%s\"", i,
-			                  printable(target->section_name, shown));
+		check_reference(problems, list, i, target->group, target->kind, target->name);
+		check_string(problems, name_field(field, list, i, "sectionName"), target->section_name, &section_rule);
 	}
 	check_target_pairs(policy, problems);
 }
 
+/* The pattern lets IPv4 addresses pass, the field's description does not, nor does SNI (RFC 6066 section 3). */
+static bool check_no_address(struct text *problems, const char *field, const char *hostname)
+{
+	char shown[PRINTABLE_MAX];
+
+	if (!is_numeric_host(hostname) && !strchr(hostname, ':'))
+		return true;
+	text_add_sentence(
+	        problems,
+	        "%s: Invalid value: \"%s\": must be a DNS name, not an IP address (RFC 6066 allows none in SNI)", field,
+	        printable(hostname, shown));
+	return false;
+}
+
 static void check_hostname(const struct backend_tls_policy *policy, struct text *problems)
 {
-	const char *hostname = policy->hostname;
+	static const char field[] = "spec.validation.hostname";
+
+	if (!policy->hostname || check_no_address(problems, field, policy->hostname))
+		check_required(problems, field, policy->hostname, &hostname_rule);
+}
+
+static void check_san_hostname(const char *hostname, const char *field, struct text *problems)
+{
 	char shown[PRINTABLE_MAX];
 
-	if (!hostname || !*hostname)
-		text_add_sentence(problems, "spec.validation.hostname: Required value");
-	else if (is_numeric_host(hostname) || strchr(hostname, ':'))
+	if (!check_no_address(problems, field, hostname))
+		return;
+	if (check_string(problems, field, hostname, &san_hostname_rule) && *hostname == '*')
 		text_add_sentence(
 		        problems,
-		        "spec.validation.hostname: Invalid value: \"%s\": must be a DNS name, not an IP address "
-		        "(RFC 6066 allows none in SNI)",
-		        printable(hostname, shown));
-	else if (!is_dns_subdomain(hostname))
-		text_add_sentence(
-		        problems,
-		        "spec.validation.hostname: Invalid value: \"%s\": must be a DNS name of lower case, at "
-		        "most 253 bytes, without wildcard or trailing dot",
-		        printable(hostname, shown));
+		        "%s: Invalid value: \"%s\": a wildcard is not allowed here; one in the certificate is "
+		        "matched",
+		        field, printable(hostname, shown));
 }
 
-static void check_san_hostname(const char *hostname, size_t index, struct text *problems)
+static void check_san_uri(const char *uri, const char *field, struct text *problems)
 {
-	const char *why = NULL;
+	const char *why;
 	char shown[PRINTABLE_MAX];
 
-	if (!is_wildcard_hostname(hostname))
-		why = "must be a DNS name of lower case, at most 253 bytes";
-	else if (*hostname == '*')
-		why = "a wildcard is not allowed here; one in the certificate is matched";
-	else if (is_numeric_host(hostname))
-		why = "must be a DNS name, not an IP address";
+	if (!check_string(problems, field, uri, &uri_rule))
+		return;
+	why = uri_problem(uri);
 	if (why)
-		text_add_sentence(problems, "spec.validation.subjectAltNames[%zu].hostname: Invalid value: \"%s\": %s",
-		                  index, printable(hostname, shown), why);
+		text_add_sentence(problems, "%s: Invalid value: \"%s\" %s", field, printable(uri, shown), why);
 }
 
-static void check_san_uri(const char *uri, size_t index, struct text *problems)
-{
-	const char *why = strlen(uri) > NAME_MAX_LENGTH ? "is longer than 253 bytes" : uri_problem(uri);
-	char shown[PRINTABLE_MAX];
-
-	if (why)
-		text_add_sentence(problems, "spec.validation.subjectAltNames[%zu].uri: Invalid value: \"%s\" %s", index,
-		                  printable(uri, shown), why);
-}
-
-/* The four CEL rules on an element, then its values. */
-static void check_subject_alt_name(const struct subject_alt_name_value *name, size_t index, struct text *problems)
+/* Then the four CEL rules on an element; an empty text counts as absent for them, though not for the schema. */
+static void check_san_fields(const struct subject_alt_name_value *name, const char *element, struct text *problems)
 {
 	bool is_hostname = name->type && !strcmp(name->type, "Hostname"),
 	     is_uri = name->type && !strcmp(name->type, "URI");
 	bool has_hostname = name->hostname && *name->hostname, has_uri = name->uri && *name->uri;
-	const char *rule = NULL;
-	char shown[PRINTABLE_MAX];
 
-	if (!is_hostname && !is_uri) {
+	if (is_hostname && !has_hostname)
+		text_add_sentence(problems,
+		                  "%s: SubjectAltName element must contain Hostname, if Type is set to Hostname",
+		                  element);
+	if (!is_hostname && has_hostname)
 		text_add_sentence(
 		        problems,
-		        "spec.validation.subjectAltNames[%zu].type: Unsupported value: \"%s\": supported values: "
-		        "\"Hostname\", \"URI\"",
-		        index, printable(name->type ? name->type : "", shown));
-		return;
-	}
-	if (is_hostname && !has_hostname)
-		rule = "SubjectAltName element must contain Hostname, if Type is set to Hostname";
-	else if (!is_hostname && has_hostname)
-		rule = "SubjectAltName element must not contain Hostname, if Type is not set to Hostname";
-	if (rule)
-		text_add_sentence(problems, "spec.validation.subjectAltNames[%zu]: %s", index, rule);
-	rule = NULL;
+		        "%s: SubjectAltName element must not contain Hostname, if Type is not set to Hostname",
+		        element);
 	if (is_uri && !has_uri)
-		rule = "SubjectAltName element must contain URI, if Type is set to URI";
-	else if (!is_uri && has_uri)
-		rule = "SubjectAltName element must not contain URI, if Type is not set to URI";
-	if (rule)
-		text_add_sentence(problems, "spec.validation.subjectAltNames[%zu]: %s", index, rule);
-	if (is_hostname && has_hostname)
-		check_san_hostname(name->hostname, index, problems);
-	if (is_uri && has_uri)
-		check_san_uri(name->uri, index, problems);
+		text_add_sentence(problems, "%s: SubjectAltName element must contain URI, if Type is set to URI",
+		                  element);
+	if (!is_uri && has_uri)
+		text_add_sentence(problems,
+		                  "%s: SubjectAltName element must not contain URI, if Type is not set to URI",
+		                  element);
+}
+
+static void check_subject_alt_name(const struct subject_alt_name_value *name, size_t index, struct text *problems)
+{
+	static const char list[] = "spec.validation.subjectAltNames";
+	char field[FIELD_MAX], element[FIELD_MAX], shown[PRINTABLE_MAX];
+	const char *type = name->type ? name->type : "";
+
+	snprintf(element, sizeof(element), "%s[%zu]", list, index);
+	if (strcmp(type, "Hostname") != 0 && strcmp(type, "URI") != 0)
+		text_add_sentence(problems,
+		                  "%s.type: Unsupported value: \"%s\": supported values: \"Hostname\", \"URI\"",
+		                  element, printable(type, shown));
+	if (name->hostname)
+		check_san_hostname(name->hostname, name_field(field, list, index, "hostname"), problems);
+	if (name->uri)
+		check_san_uri(name->uri, name_field(field, list, index, "uri"), problems);
+	check_san_fields(name, element, problems);
+}
+
+static void check_well_known(const char *value, struct text *problems)
+{
+	static const char field[] = "spec.validation.wellKnownCACertificates";
+	char shown[PRINTABLE_MAX];
+
+	if (value && check_string(problems, field, value, &well_known_rule) && strcmp(value, "System") != 0)
+		text_add_sentence(problems, "%s: Unsupported value: \"%s\": supported values: \"System\"", field,
+		                  printable(value, shown));
 }
 
 static void check_authorities(const struct backend_tls_policy *policy, struct text *problems)
 {
+	static const char list[] = "spec.validation.caCertificateRefs";
 	bool well_known = policy->well_known_ca && *policy->well_known_ca;
-	char shown[PRINTABLE_MAX];
 
 	if (policy->ca_count && well_known)
 		text_add_sentence(problems, "spec.validation: must not contain both CACertificateRefs and "
@@ -195,20 +286,11 @@ static void check_authorities(const struct backend_tls_policy *policy, struct te
 	if (!policy->ca_count && !well_known)
 		text_add_sentence(problems, "spec.validation: must specify either CACertificateRefs or "
 		                            "WellKnownCACertificates");
-	if (well_known && !is_well_known_ca(policy->well_known_ca))
-		text_add_sentence(problems, "spec.validation.wellKnownCACertificates: Invalid value: \"%s\"",
-		                  printable(policy->well_known_ca, shown));
-	else if (well_known && strcmp(policy->well_known_ca, "System"))
-		text_add_sentence(
-		        problems,
-		        "spec.validation.wellKnownCACertificates: Unsupported value: \"%s\": supported values: "
-		        "\"System\"",
-		        printable(policy->well_known_ca, shown));
-	if (too_many(problems, "spec.validation.caCertificateRefs", policy->ca_count, MAX_CA_REFERENCES))
+	check_well_known(policy->well_known_ca, problems);
+	if (too_many(problems, list, policy->ca_count, MAX_CA_REFERENCES))
 		return;
 	for (size_t i = 0; i < policy->ca_count; i++)
-		check_reference(problems, "spec.validation.caCertificateRefs", i, policy->cas[i].group,
-		                policy->cas[i].kind, policy->cas[i].name);
+		check_reference(problems, list, i, policy->cas[i].group, policy->cas[i].kind, policy->cas[i].name);
 }
 
 void validate_backend_tls_policy(const struct backend_tls_policy *policy, struct tls_options *options,

@@ -1,385 +1,352 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Claims -> destinations (design section 1). All claims on a key are judged together: if one is a VIP's, the VIPs'
- * alone; else, if one is trusted, the trusted alone. Claims on "any port" of an address are claims on each of its
- * ports.
+ * The claims on a key -> what it is (design section 1). Claims on "any port" of an address are claims on each of its
+ * ports. If one is a ClusterIP's, the ClusterIPs' alone count; else, if they disagree, those of the highest level of
+ * trust:
+ *
+ *   2  the slice is Kubernetes' own, and the Pod that it names has this address
+ *   1  the slice is Kubernetes' own, the store does not know the Pod that it names, and all is its operator's own
+ *   0  anything else: another's slice, no Pod of the Service's namespace, a Pod that has not this address or that
+ *      nobody knows; an external address of an uncovered Service
+ *
+ * In a cluster a Pod that the store does not know yet (compiler_contested_pods() asks for it; one that is not there
+ * comes as a Pod without addresses) leaves it undecided: then nobody loses, so that the claims together are TLS, or
+ * refused, and never plain by the word of who was looked up first.
+ *
+ * Labels and names can be forged; a Pod's addresses are written by its kubelet. The Pods are asked only where claims
+ * disagree: without them, trusted claims go before others.
+ *
+ * An external address of a covered Service always counts, beside whatever endpoint has it: kube-proxy takes packets to
+ * it to the Service's own endpoints. So it can add TLS, or an ambiguity; it can never take TLS away, since an uncovered
+ * one stands behind everybody.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "policy/compilation.h"
-#include "policy/vector.h"
 
-#define DEFAULT_TOMBSTONE_NS (10ull * 60 * 1000000000)
-#define EXAMPLES             3 /* endpoints that a status message names */
-#define MAX_NAMED            4 /* policies that it names of each */
+#define MAX_NAMED    4  /* policies that a message names */
+#define SMALL_CLAIMS 16 /* on a key; more of them are put on the heap */
 
-/* The claims on one key: its own, and those on any port of its address. */
+/* The claims on one key, in the order of Services and ports. */
 struct claim_group {
-	const struct claim *own, *any;
-	size_t own_count, any_count;
-	uint32_t required_flags; /* of the claims that count */
+	struct key_node *key;
+	const struct claim *small[SMALL_CLAIMS];
+	const struct claim **claims;
+	size_t count;
 };
-
-static size_t group_size(const struct claim_group *group)
-{
-	return group->own_count + group->any_count;
-}
-
-/* NULL if the claim does not count. */
-static const struct claim *group_at(const struct claim_group *group, size_t index)
-{
-	const struct claim *claim = index < group->own_count ? &group->own[index]
-	                                                     : &group->any[index - group->own_count];
-
-	return (claim->flags & group->required_flags) == group->required_flags ? claim : NULL;
-}
-
-/* Which claims decide? Refusals do not make a claim worth more or less: they are looked at last of all. */
-static void choose_claims(struct claim_group *group)
-{
-	uint32_t seen = 0;
-
-	for (size_t i = 0; i < group_size(group); i++) {
-		const struct claim *claim = group_at(group, i);
-
-		if (claim && !(claim->flags & CLAIM_REFUSAL))
-			seen |= claim->flags;
-	}
-	if (seen & CLAIM_VIP)
-		group->required_flags = CLAIM_VIP;
-	else if (seen & CLAIM_TRUSTED)
-		group->required_flags = CLAIM_TRUSTED;
-}
-
-/* What a covered claim asks for: settings, or 0 for DENY. An invalid policy's "settings" are to be refused. */
-static uint32_t outcome(const struct coverage *coverage)
-{
-	return coverage->verdict == POSTERN_VERDICT_TLS ? coverage->settings_id : 0;
-}
-
-struct judgement {
-	const struct coverage *covered; /* of the first policy, NULL: none */
-	const struct coverage *uncovered;
-	const struct coverage *refusal;
-	bool several; /* outcomes */
-	bool trusted;
-};
-
-static void weigh(const struct compilation *compilation, const struct claim *claim, struct judgement *judgement)
-{
-	const struct coverage *coverage = &compilation->coverages[claim->coverage];
-
-	if (claim->flags & CLAIM_REFUSAL) {
-		if (!judgement->refusal || coverage->policy < judgement->refusal->policy)
-			judgement->refusal = coverage;
-		return;
-	}
-	judgement->trusted |= (claim->flags & CLAIM_TRUSTED) != 0;
-	if (coverage->policy == NO_POLICY) {
-		judgement->uncovered = coverage;
-		return;
-	}
-	if (judgement->covered && outcome(judgement->covered) != outcome(coverage))
-		judgement->several = true;
-	if (!judgement->covered || coverage->policy < judgement->covered->policy)
-		judgement->covered = coverage;
-}
-
-static void append_policy(const struct compilation *compilation, struct text *text, const struct coverage *coverage)
-{
-	const struct object *policy = compilation->policies[coverage->policy].object;
-
-	text_append(text, "%s%s/%s (Service %s)", text_is_empty(text) ? "" : ", ", policy->namespace_, policy->name,
-	            coverage->service);
-}
-
-/* Every policy of the group is told, with the others' names; claims of one coverage stand side by side. */
-static void tell_ambiguous(struct compilation *compilation, const struct claim_group *group)
-{
-	char address[DESTINATION_TEXT_MAX];
-	struct text names = {0};
-	size_t named = 0, more = 0;
-	uint32_t last = UINT32_MAX;
-	size_t mark = (size_t)(group->own - compilation->claims);
-
-	destination_format(&group->own->key, address);
-	for (size_t i = 0; i < group_size(group); i++) {
-		const struct claim *claim = group_at(group, i);
-
-		if (!claim || (claim->flags & CLAIM_REFUSAL) || claim->coverage == last ||
-		    compilation->coverages[claim->coverage].policy == NO_POLICY)
-			continue;
-		last = claim->coverage;
-		if (named++ < MAX_NAMED)
-			append_policy(compilation, &names, &compilation->coverages[last]);
-		else
-			more++;
-	}
-	if (more)
-		text_append(&names, " and %zu more", more);
-	for (size_t i = 0; i < group_size(group); i++) {
-		const struct claim *claim = group_at(group, i);
-		struct compiled_policy *policy;
-
-		if (!claim || (claim->flags & CLAIM_REFUSAL) ||
-		    compilation->coverages[claim->coverage].policy == NO_POLICY)
-			continue;
-		policy = &compilation->policies[compilation->coverages[claim->coverage].policy];
-		if (policy->last_ambiguous == mark)
-			continue;
-		policy->last_ambiguous = mark;
-		if (policy->ambiguous_endpoints++ < EXAMPLES)
-			text_add_sentence(
-			        &policy->warnings,
-			        "AmbiguousEndpoint: %s is refused, because policies with different TLS settings "
-			        "claim it: %s",
-			        address, names.data ? names.data : "");
-	}
-	text_free(&names);
-}
-
-static void tell_shared(struct compilation *compilation, const struct judgement *judgement,
-                        const struct postern_destination_key *key)
-{
-	struct compiled_policy *policy = &compilation->policies[judgement->covered->policy];
-	char address[DESTINATION_TEXT_MAX];
-
-	if (policy->shared_endpoints++ >= EXAMPLES)
-		return;
-	text_add_sentence(&policy->warnings,
-	                  "%s is an endpoint of Service %s/%s, too, which no policy covers: TLS is used for both",
-	                  destination_format(key, address), judgement->uncovered->namespace_,
-	                  judgement->uncovered->service);
-}
-
-static void set_deny(struct destination *destination, enum postern_reason reason, uint32_t policy)
-{
-	destination->verdict = POSTERN_VERDICT_DENY;
-	destination->reason = reason;
-	destination->policy = policy;
-}
-
-static bool is_vip(const struct claim_group *group, bool in_force)
-{
-	for (size_t i = 0; !in_force && i < group->own_count; i++)
-		if (group->own[i].flags & CLAIM_VIP)
-			return true;
-	return in_force && group->required_flags == CLAIM_VIP;
-}
-
-/* False if nothing that is in force says anything of this key. */
-static bool judge(struct compilation *compilation, struct claim_group *group, struct destination *destination)
-{
-	struct judgement judgement = {0};
-	bool in_force;
-
-	choose_claims(group);
-	for (size_t i = 0; i < group_size(group); i++) {
-		const struct claim *claim = group_at(group, i);
-
-		if (claim)
-			weigh(compilation, claim, &judgement);
-	}
-	in_force = judgement.covered || judgement.uncovered;
-	*destination = (struct destination){
-	        .key = group->own->key,
-	        .class = is_vip(group, in_force) ? DESTINATION_VIP : DESTINATION_ENDPOINT,
-	        .verdict = POSTERN_VERDICT_PLAIN,
-	        .policy = NO_POLICY,
-	        .trusted = judgement.trusted,
-	};
-	if (judgement.several) {
-		set_deny(destination, REASON_AMBIGUOUS_ENDPOINT, judgement.covered->policy);
-		tell_ambiguous(compilation, group);
-	} else if (judgement.covered && judgement.covered->verdict == POSTERN_VERDICT_TLS) {
-		destination->verdict = POSTERN_VERDICT_TLS;
-		destination->settings_id = judgement.covered->settings_id;
-		destination->policy = judgement.covered->policy;
-		if (judgement.uncovered)
-			tell_shared(compilation, &judgement, &destination->key);
-	} else if (judgement.covered) {
-		set_deny(destination, judgement.covered->reason, judgement.covered->policy);
-	} else if (judgement.refusal) {
-		/* The port itself may be sound, and its endpoint in quarantine. */
-		set_deny(destination,
-		         judgement.refusal->verdict == POSTERN_VERDICT_DENY ? judgement.refusal->reason
-		                                                            : REASON_POLICY_INVALID,
-		         judgement.refusal->policy);
-	}
-	return in_force;
-}
-
-static int add_destination(struct compilation *compilation, const struct destination *destination)
-{
-	struct snapshot *snapshot = compilation->snapshot;
-
-	if (vector_reserve(&snapshot->destinations, snapshot->destination_count, &compilation->destination_capacity,
-	                   sizeof(*snapshot->destinations)) < 0)
-		return -ENOMEM;
-	snapshot->destinations[snapshot->destination_count++] = *destination;
-	return 0;
-}
-
-static bool is_covered_endpoint(const struct destination *destination)
-{
-	return destination->class == DESTINATION_ENDPOINT && destination->verdict != POSTERN_VERDICT_PLAIN;
-}
-
-/* A policy's place in the statuses of the last snapshot -> its index here. */
-static uint32_t find_policy(const struct compilation *compilation, uint32_t previous_index)
-{
-	const struct policy_status *status;
-	size_t low = 0, high = object_store_count(compilation->store, OBJECT_BACKEND_TLS_POLICY);
-
-	if (previous_index == SNAPSHOT_NO_POLICY)
-		return NO_POLICY;
-	status = &compilation->previous->policies[previous_index];
-	while (low < high) { /* those in force come first, sorted */
-		const struct object *object = compilation->policies[low + (high - low) / 2].object;
-		int order = strcmp(object->namespace_, status->namespace_);
-
-		order = order ? order : strcmp(object->name, status->name);
-		if (!order)
-			return (uint32_t)(low + (high - low) / 2);
-		if (order < 0)
-			low = low + (high - low) / 2 + 1;
-		else
-			high = low + (high - low) / 2;
-	}
-	return NO_POLICY;
-}
-
-/*
- * An endpoint that was covered and is claimed no more, or only by what cannot be trusted: its verdict stays for a
- * while, since gateways learn of the change at their own pace. Returns 1 if a tombstone was added.
- */
-static int add_tombstone(struct compilation *compilation, const struct destination *old)
-{
-	const struct compile_options *options = compilation->options;
-	struct destination tombstone = *old;
-
-	if (!is_covered_endpoint(old))
-		return 0;
-	if (!old->tombstone)
-		tombstone.tombstone_until_ns = options->now_ns +
-		                               (options->tombstone_ns ? options->tombstone_ns : DEFAULT_TOMBSTONE_NS);
-	if (tombstone.tombstone_until_ns <= options->now_ns)
-		return 0;
-	tombstone.tombstone = true;
-	tombstone.policy = find_policy(compilation, old->policy);
-	if (add_destination(compilation, &tombstone) < 0)
-		return -ENOMEM;
-	if (!compilation->snapshot->next_expiry_ns ||
-	    tombstone.tombstone_until_ns < compilation->snapshot->next_expiry_ns)
-		compilation->snapshot->next_expiry_ns = tombstone.tombstone_until_ns;
-	return 1;
-}
-
-/*
- * May the new verdict replace what the last snapshot said? A claim in force that is trusted may. One that is not may
- * unless it would uncover the endpoint, or take it from a trusted claim. A refusal only fills a void.
- */
-static bool may_replace(const struct destination *new, bool in_force, const struct destination *old)
-{
-	if (!is_covered_endpoint(old) || new->class == DESTINATION_VIP)
-		return true;
-	if (!in_force)
-		return old->verdict != POSTERN_VERDICT_TLS;
-	return new->trusted || (new->verdict != POSTERN_VERDICT_PLAIN && !old->trusted);
-}
-
-static int merge_destination(struct compilation *compilation, const struct destination *new, bool in_force,
-                             const struct destination *old)
-{
-	int result = 0;
-
-	if (old && !may_replace(new, in_force, old))
-		result = add_tombstone(compilation, old);
-	return result ? (result < 0 ? result : 0) : add_destination(compilation, new);
-}
-
-/* Both the claims' keys and the last snapshot's destinations come in order: one walk over both. */
-struct old_destinations {
-	const struct snapshot *snapshot;
-	size_t next;
-};
-
-/* Those before key (NULL: all that are left) were not claimed. */
-static int bury_until(struct compilation *compilation, struct old_destinations *old,
-                      const struct postern_destination_key *key)
-{
-	for (; old->snapshot && old->next < old->snapshot->destination_count; old->next++) {
-		const struct destination *destination = &old->snapshot->destinations[old->next];
-
-		if (key && destination_key_compare(&destination->key, key) >= 0)
-			break;
-		if (add_tombstone(compilation, destination) < 0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static const struct destination *take_old(struct old_destinations *old, const struct postern_destination_key *key)
-{
-	const struct destination *destination;
-
-	if (!old->snapshot || old->next == old->snapshot->destination_count)
-		return NULL;
-	destination = &old->snapshot->destinations[old->next];
-	if (destination_key_compare(&destination->key, key))
-		return NULL;
-	old->next++;
-	return destination;
-}
 
 static int compare_claims(const void *left_pointer, const void *right_pointer)
 {
-	const struct claim *left = left_pointer, *right = right_pointer;
-	int order = destination_key_compare(&left->key, &right->key);
+	const struct claim *left = *(const struct claim *const *)left_pointer;
+	const struct claim *right = *(const struct claim *const *)right_pointer;
+	int order;
 
-	if (order)
-		return order;
-	return left->coverage < right->coverage ? -1 : left->coverage > right->coverage;
+	if (left->service != right->service) {
+		order = strcmp(left->service->namespace_, right->service->namespace_);
+		return order ? order : strcmp(left->service->name, right->service->name);
+	}
+	if (left->coverage != right->coverage)
+		return left->coverage < right->coverage ? -1 : 1;
+	return left < right ? -1 : left > right; /* in the order of slices and endpoints: one array holds both */
 }
 
-static size_t end_of_group(const struct compilation *compilation, size_t start)
+static size_t count_claims(const struct key_node *key)
 {
-	size_t end = start + 1;
+	size_t count = 0;
 
-	while (end < compilation->claim_count &&
-	       !destination_key_compare(&compilation->claims[start].key, &compilation->claims[end].key))
-		end++;
-	return end;
+	for (const struct claim *claim = key ? key->claims : NULL; claim; claim = claim->next)
+		count++;
+	return count;
 }
 
-int decide_destinations(struct compilation *compilation)
+static void take_claims(struct claim_group *group, const struct key_node *key)
 {
-	struct old_destinations old = {.snapshot = compilation->previous};
-	const struct claim *any = NULL;
-	size_t any_count = 0;
+	for (const struct claim *claim = key ? key->claims : NULL; claim; claim = claim->next)
+		group->claims[group->count++] = claim;
+}
 
-	if (compilation->claim_count)
-		qsort(compilation->claims, compilation->claim_count, sizeof(*compilation->claims), compare_claims);
-	for (size_t start = 0, end; start < compilation->claim_count; start = end) {
-		struct claim_group group = {.own = &compilation->claims[start]};
-		struct destination destination;
-		bool in_force;
+static int gather(const struct compiler *compiler, struct claim_group *group)
+{
+	const struct key_node *any = find_any_port(compiler, group->key);
+	size_t own = count_claims(group->key), total = own ? own + count_claims(any) : 0;
 
-		end = end_of_group(compilation, start);
-		group.own_count = end - start;
-		if (!group.own->key.port) {
-			any = group.own;
-			any_count = group.own_count;
-		} else if (any && address_equal(&any->key.address, &group.own->key.address)) {
-			group.any = any;
-			group.any_count = any_count;
-		}
-		in_force = judge(compilation, &group, &destination);
-		if (bury_until(compilation, &old, &destination.key) < 0 ||
-		    merge_destination(compilation, &destination, in_force, take_old(&old, &destination.key)) < 0)
+	group->claims = group->small;
+	if (total > SMALL_CLAIMS) {
+		group->claims = malloc(total * sizeof(struct claim *));
+		if (!group->claims)
 			return -ENOMEM;
 	}
-	return bury_until(compilation, &old, NULL);
+	if (!own) /* what is claimed of any port names no key by itself */
+		return 0;
+	take_claims(group, group->key);
+	take_claims(group, any);
+	if (group->count > 1)
+		qsort(group->claims, group->count, sizeof(struct claim *), compare_claims);
+	return 0;
+}
+
+static bool in_force(const struct claim *claim)
+{
+	return !(claim->flags & CLAIM_REFUSAL);
+}
+
+static bool pod_has(const struct pod *pod, const struct postern_address *address)
+{
+	for (size_t i = 0; i < pod->address_count; i++)
+		if (address_equal(&pod->addresses[i], address))
+			return true;
+	return false;
+}
+
+static int trust_level(const struct compiler *compiler, const struct claim *claim)
+{
+	const struct object *pod;
+
+	if (!(claim->flags & CLAIM_TRUSTED))
+		return 0;
+	if (!claim->endpoint)
+		return 2;
+	pod = object_store_find(compiler->store, OBJECT_POD, claim->service->namespace_, claim->endpoint->pod);
+	if (!pod)
+		return compiler->options.operators_own;
+	return pod_has(&pod->pod, &claim->endpoint->address) ? 2 : 0;
+}
+
+/* Is there a claim whose Pod is still to be looked up? */
+static bool is_undecided(const struct compiler *compiler, const struct claim_group *group)
+{
+	for (size_t i = 0; i < group->count && !compiler->options.operators_own; i++) {
+		const struct claim *claim = group->claims[i];
+
+		if (in_force(claim) && (claim->flags & CLAIM_TRUSTED) && claim->endpoint &&
+		    !object_store_find(compiler->store, OBJECT_POD, claim->service->namespace_, claim->endpoint->pod))
+			return true;
+	}
+	return false;
+}
+
+/* Do both ask for the same? An invalid policy's "settings" are to be refused. */
+static bool agree(const struct coverage *left, const struct coverage *right)
+{
+	return left->verdict == right->verdict &&
+	       (left->verdict != POSTERN_VERDICT_TLS || left->settings_id == right->settings_id);
+}
+
+/* Which claims decide? Refusals do not make a claim worth more or less: they are looked at last of all. */
+static void choose_claims(const struct compiler *compiler, struct claim_group *group)
+{
+	struct key_node *key = group->key;
+	const struct claim *first = NULL;
+	bool trusted = false;
+
+	key->vip = key->contested = false;
+	key->level = 0;
+	for (size_t i = 0; i < group->count; i++) {
+		const struct claim *claim = group->claims[i];
+
+		if (!in_force(claim))
+			continue;
+		key->vip |= claim->flags & CLAIM_VIP;
+		trusted |= claim->flags & CLAIM_TRUSTED;
+		key->contested |= first && !agree(claim_coverage(first), claim_coverage(claim));
+		if (!first)
+			first = claim;
+	}
+	key->contested &= !key->vip && trusted;
+	for (size_t i = 0; key->contested && i < group->count; i++) {
+		int level = in_force(group->claims[i]) ? trust_level(compiler, group->claims[i]) : 0;
+
+		if (level > key->level)
+			key->level = level;
+	}
+	if (key->contested && is_undecided(compiler, group))
+		key->level = 0;
+	if (!key->contested)
+		key->level = trusted;
+}
+
+static int level_of(const struct compiler *compiler, const struct key_node *key, const struct claim *claim)
+{
+	return key->contested ? trust_level(compiler, claim) : (claim->flags & CLAIM_TRUSTED) != 0;
+}
+
+bool claim_counts(const struct compiler *compiler, const struct key_node *key, const struct claim *claim)
+{
+	if (key->vip)
+		return claim->flags & CLAIM_VIP;
+	if ((claim->flags & CLAIM_EXTERNAL) && in_force(claim) && claim_coverage(claim)->policy)
+		return true;
+	/* What its operator wrote and broke may refuse, whatever its slices look like. */
+	if (!in_force(claim) && compiler->options.operators_own)
+		return true;
+	return level_of(compiler, key, claim) >= key->level;
+}
+
+struct judgement {
+	const struct claim *covered; /* of the first policy, NULL: none */
+	const struct claim *uncovered;
+	const struct claim *refusal;
+	bool several;  /* outcomes */
+	bool endpoint; /* one of those in force is an endpoint's */
+	bool trusted;
+};
+
+static bool is_earlier(const struct claim *claim, const struct claim *than)
+{
+	return !than || compare_policies(claim_coverage(claim)->policy, claim_coverage(than)->policy) < 0;
+}
+
+static void weigh(const struct key_node *key, const struct claim *claim, struct judgement *judgement)
+{
+	const struct coverage *coverage = claim_coverage(claim);
+
+	if (!in_force(claim)) {
+		if (is_earlier(claim, judgement->refusal))
+			judgement->refusal = claim;
+		return;
+	}
+	judgement->endpoint |= claim->endpoint != NULL;
+	judgement->trusted |= (claim->flags & CLAIM_TRUSTED) && (!key->contested || key->level);
+	if (!coverage->policy) {
+		if (!judgement->uncovered)
+			judgement->uncovered = claim;
+		return;
+	}
+	if (judgement->covered && !agree(claim_coverage(judgement->covered), coverage))
+		judgement->several = true;
+	if (is_earlier(claim, judgement->covered))
+		judgement->covered = claim;
+}
+
+static void name_policy(struct text *names, const struct claim *claim)
+{
+	const struct coverage *coverage = claim_coverage(claim);
+	const struct object *policy = coverage->policy->object;
+
+	text_append(names, "%s%s/%s (Service %s", text_is_empty(names) ? "" : ", ", policy->namespace_, policy->name,
+	            claim->service->name);
+	if (coverage->port)
+		text_append(names, " port %u", coverage->port);
+	text_append(names, ")");
+}
+
+/* One for all policies that claim the key; claims of one coverage stand side by side. */
+static void tell_ambiguous(const struct compiler *compiler, const struct claim_group *group, struct text *note)
+{
+	const struct coverage *last = NULL;
+	char address[DESTINATION_TEXT_MAX];
+	struct text names = {0};
+	size_t named = 0;
+
+	for (size_t i = 0; i < group->count; i++) {
+		const struct claim *claim = group->claims[i];
+		const struct coverage *coverage = claim_coverage(claim);
+
+		if (!in_force(claim) || coverage == last || !coverage->policy ||
+		    !claim_counts(compiler, group->key, claim))
+			continue;
+		last = coverage;
+		if (named++ < MAX_NAMED)
+			name_policy(&names, claim);
+	}
+	if (named > MAX_NAMED)
+		text_append(&names, " and %zu more", named - MAX_NAMED);
+	text_append(note, "AmbiguousEndpoint: %s is refused, because policies with different TLS settings claim it: %s",
+	            destination_format(&group->key->key, address), names.data ? names.data : "");
+	note->failed |= names.failed;
+	text_free(&names);
+}
+
+static int write_note(const struct compiler *compiler, const struct claim_group *group,
+                      const struct judgement *judgement)
+{
+	struct key_node *key = group->key;
+	char address[DESTINATION_TEXT_MAX];
+	struct text note = {0};
+
+	free(key->note);
+	key->note = NULL;
+	key->ambiguous = judgement->several;
+	if (judgement->several)
+		tell_ambiguous(compiler, group, &note);
+	else if (judgement->covered && judgement->uncovered &&
+	         claim_coverage(judgement->covered)->verdict == POSTERN_VERDICT_TLS)
+		text_append(&note, "%s is %s of Service %s/%s, too, which no policy covers: TLS is used for both",
+		            destination_format(&key->key, address),
+		            judgement->uncovered->endpoint ? "an endpoint" : "an external address",
+		            judgement->uncovered->service->namespace_, judgement->uncovered->service->name);
+	else
+		return 0;
+	key->note = text_take(&note);
+	return key->note ? 0 : -ENOMEM;
+}
+
+static void set_deny(struct destination *destination, enum postern_reason reason, const struct claim *claim)
+{
+	destination->verdict = POSTERN_VERDICT_DENY;
+	destination->reason = reason;
+	destination->policy = claim_coverage(claim)->policy->slot->index;
+}
+
+static bool has_vip(const struct claim_group *group)
+{
+	for (size_t i = 0; i < group->count; i++)
+		if (!group->claims[i]->endpoint)
+			return true;
+	return false;
+}
+
+static void set_destination(const struct claim_group *group, const struct judgement *judgement,
+                            struct destination *destination)
+{
+	const struct coverage *covered = judgement->covered ? claim_coverage(judgement->covered) : NULL;
+	const struct coverage *refusal = judgement->refusal ? claim_coverage(judgement->refusal) : NULL;
+	bool vip = covered || judgement->uncovered ? !judgement->endpoint : has_vip(group);
+
+	*destination = (struct destination){
+	        .key = group->key->key,
+	        .class = vip ? DESTINATION_VIP : DESTINATION_ENDPOINT,
+	        .verdict = POSTERN_VERDICT_PLAIN,
+	        .policy = SNAPSHOT_NO_POLICY,
+	        .trusted = judgement->trusted,
+	};
+	if (judgement->several) {
+		set_deny(destination, REASON_AMBIGUOUS_ENDPOINT, judgement->covered);
+	} else if (covered && covered->verdict == POSTERN_VERDICT_TLS) {
+		destination->verdict = POSTERN_VERDICT_TLS;
+		destination->settings_id = covered->settings_id;
+		destination->policy = covered->policy->slot->index;
+	} else if (covered) {
+		set_deny(destination, covered->reason, judgement->covered);
+	} else if (refusal) {
+		/* The port itself may be sound, and its endpoint in quarantine. */
+		set_deny(destination,
+		         refusal->verdict == POSTERN_VERDICT_DENY ? refusal->reason : REASON_POLICY_INVALID,
+		         judgement->refusal);
+	}
+}
+
+int judge_key(struct compiler *compiler, struct key_node *key, struct destination *destination, bool *is_in_force,
+              bool *claimed)
+{
+	struct claim_group group = {.key = key};
+	struct judgement judgement = {0};
+	int result = gather(compiler, &group);
+
+	if (result < 0)
+		return result;
+	choose_claims(compiler, &group);
+	for (size_t i = 0; i < group.count; i++)
+		if (claim_counts(compiler, key, group.claims[i]))
+			weigh(key, group.claims[i], &judgement);
+	*claimed = group.count;
+	*is_in_force = judgement.covered || judgement.uncovered;
+	set_destination(&group, &judgement, destination);
+	result = write_note(compiler, &group, &judgement);
+	if (group.claims != group.small)
+		free(group.claims);
+	return result;
 }

@@ -63,6 +63,11 @@ static int add_note(struct findings *findings, char *note)
 	return 0;
 }
 
+int findings_add_note(struct findings *findings, const char *note)
+{
+	return add_note(findings, strdup(note));
+}
+
 static char *format(const char *pattern, ...) __attribute__((format(printf, 1, 2)));
 
 static char *format(const char *pattern, ...)
@@ -205,6 +210,12 @@ static int note_manifest(const struct manifest_file *file, const struct manifest
 	for (size_t i = 0; result == 0 && i < decoded->unknown_kind_count; i++)
 		result = add_note(findings, format("%s: kind %s is of no use to postern: ignored (%zu)", file->shown,
 		                                   decoded->unknown_kinds[i].name, decoded->unknown_kinds[i].count));
+	for (size_t i = 0; result == 0 && i < decoded->unknown_fields.count; i++) {
+		const struct unknown_field *field = &decoded->unknown_fields.items[i];
+
+		result = add_note(findings, format("%s: %s: %s is not known to this version: ignored (%zu)",
+		                                   file->shown, field->subject, field->path, field->count));
+	}
 	for (size_t i = 0; result == 0 && i < decoded->object_count; i++) {
 		const struct object *object = decoded->objects[i];
 

@@ -24,6 +24,7 @@ struct findings { /* all zero = empty */
 void findings_free(struct findings *findings);
 /* Copies both texts. 0 or -ENOMEM; beyond MAX_SOURCE_ERRORS nothing is added. */
 int findings_add_error(struct findings *findings, const char *object, const char *message);
+int findings_add_note(struct findings *findings, const char *note);
 
 /*
  * Empties the store and fills it: what is in force, sorted; of several objects of one name the first one (files in the

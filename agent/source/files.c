@@ -63,18 +63,6 @@ static uint64_t now_ns(void)
 	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
-static bool has_suffix(const char *name, const char *suffix)
-{
-	size_t length = strlen(name), suffix_length = strlen(suffix);
-
-	return length > suffix_length && !strcmp(name + length - suffix_length, suffix);
-}
-
-static bool is_manifest_name(const char *name)
-{
-	return name[0] != '.' && (has_suffix(name, ".yaml") || has_suffix(name, ".yml") || has_suffix(name, ".json"));
-}
-
 /* The index of the file, or where it belongs. */
 static size_t find_file(const struct files_source *source, const char *name, bool *found)
 {

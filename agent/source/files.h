@@ -20,13 +20,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "source/source.h" /* struct source_error */
+
 struct files_source;
 struct object_store;
-
-struct source_error {
-	char *object;  /* "backend.yaml" or "backend.yaml: Service default/echo" */
-	char *message; /* "line 12: ..." or "spec.validation.hostname: ..." */
-};
 
 /* Opens and reads the directory once. 0; -errno if the directory itself cannot be read. Bad files are not an error. */
 int files_source_open(const char *directory, struct files_source **source);

@@ -10,18 +10,23 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/printable.h"
 #include "base/yaml.h"
 #include "source/stable_read.h"
 
 /* File times move in steps of a kernel tick: a change so close to our reading may not show in them. */
 #define TIME_GRANULARITY_NS 100000000LL
 
-/* File names are bytes; messages are text. */
-static void make_printable(char *name)
+static bool has_suffix(const char *name, const char *suffix)
 {
-	for (; *name; name++)
-		if ((unsigned char)*name < 0x20 || (unsigned char)*name >= 0x7f || *name == '"')
-			*name = '?';
+	size_t length = strlen(name), suffix_length = strlen(suffix);
+
+	return length > suffix_length && !strcmp(name + length - suffix_length, suffix);
+}
+
+bool is_manifest_name(const char *name)
+{
+	return name[0] != '.' && (has_suffix(name, ".yaml") || has_suffix(name, ".yml") || has_suffix(name, ".json"));
 }
 
 struct manifest_file *manifest_file_new(const char *name)
@@ -37,7 +42,7 @@ struct manifest_file *manifest_file_new(const char *name)
 		manifest_file_free(file);
 		return NULL;
 	}
-	make_printable(file->shown);
+	printable_in_place(file->shown); /* file names are bytes; messages are text */
 	return file;
 }
 

@@ -28,6 +28,9 @@ struct manifest_file {
 	int target_watch;          /* inotify watch on what a symlink points at; -1: none */
 };
 
+/* Of a directory's files, which ones are manifests: *.yaml, *.yml, *.json, unless hidden. */
+bool is_manifest_name(const char *name);
+
 struct manifest_file *manifest_file_new(const char *name); /* NULL: no memory */
 void manifest_file_free(struct manifest_file *file);       /* NULL-safe */
 

@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <openssl/crypto.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/cleanup.h"
+#include "base/wiping.h"
 #include "base/yaml.h"
 
 /* A hostile file must not cost more than this to look at. */
@@ -107,6 +109,7 @@ static int read_fragment(const char *text, const char *start, const char *key, j
 	int result = yaml_load_until_error(fragment, cut_out(text, start - quoted, fragment), &documents, &line);
 
 	*value = result == 0 ? json_incref(json_object_get(json_array_get(documents, 0), key)) : NULL;
+	OPENSSL_cleanse(fragment, sizeof(fragment)); /* whatever stands after the key */
 	return result;
 }
 
@@ -163,7 +166,7 @@ static int add_policies(const char *name, const char *text, struct decoded *deco
 
 static int salvage_damaged(const char *name, const char *text, size_t size, struct decoded *decoded)
 {
-	_cleanup_free_ char *copy = copy_readable(text, size);
+	_cleanup_wiping_free_ char *copy = copy_readable(text, size);
 	_cleanup_json_ json_t *documents = NULL;
 	size_t line;
 	int result;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/wiping.h"
 
 /*
  * The lease ends with the descriptor. A writer that comes meanwhile waits in open(), and we are sent a signal: by
@@ -23,7 +24,7 @@ static bool is_being_written(int fd)
 
 static int read_all(int fd, size_t limit, char **text, size_t *size)
 {
-	_cleanup_free_ char *buffer = NULL;
+	_cleanup_wiping_free_ char *buffer = NULL;
 	size_t length = 0, capacity = 0;
 
 	for (;;) {
@@ -31,7 +32,7 @@ static int read_all(int fd, size_t limit, char **text, size_t *size)
 
 		if (length == capacity) {
 			size_t wanted = capacity ? capacity * 2 : 16384;
-			char *grown = realloc(buffer, wanted + 1);
+			char *grown = wiping_realloc(buffer, wanted + 1);
 
 			if (!grown)
 				return -ENOMEM;

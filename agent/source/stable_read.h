@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 
 /*
- * Reads the regular file name below the directory. 0 with *text (free it; NUL-terminated beyond *size) and *status;
- * -EBUSY: somebody has it open for writing (*text is what stands there now); -EFBIG: larger than limit; -EINVAL: not a
- * regular file; -errno of openat() or read(). *status is set whenever the file could be opened.
+ * Reads the regular file name below the directory. 0 with *text (wiping_free() it; NUL-terminated beyond *size) and
+ * *status; -EBUSY: somebody has it open for writing (*text is what stands there now); -EFBIG: larger than limit;
+ * -EINVAL: not a regular file; -errno of openat() or read(). *status is set whenever the file could be opened.
  *
  * A read lease (fcntl(2)) keeps writers out while it reads; where the file system or our rights do not allow one, the
  * file is read without.

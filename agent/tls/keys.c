@@ -44,24 +44,12 @@ const char *tls_version_name(enum tls_version version)
 	return version == TLS_VERSION_1_3 ? "TLSv1.3" : "TLSv1.2";
 }
 
-/*
- * HKDF-Expand-Label with an empty context (RFC 8446 7.1). Nothing here is longer than the digest, so HKDF-Expand is
- * its first block: HMAC(secret, HkdfLabel | 0x01) (RFC 5869 2.3).
- */
-static int expand_label(struct evp_mac_ctx_st *secret, const char *label, uint8_t *output, size_t length)
+/* With an empty context. */
+static int expand_label(struct hmac *secret, const char *label, uint8_t *output, size_t length)
 {
-	uint8_t label_length = (uint8_t)(strlen("tls13 ") + strlen(label));
-	const uint8_t head[] = {0, (uint8_t)length, label_length};
-	const uint8_t tail[] = {0, 1}; /* no context; the block's number */
-	const struct hmac_piece pieces[] = {
-	        {head, sizeof(head)}, {"tls13 ", 6}, {label, strlen(label)}, {tail, sizeof(tail)}};
-	uint8_t block[HMAC_LENGTH_MAX];
-	int r = hmac_compute(secret, pieces, ARRAY_SIZE(pieces), block);
+	const struct hmac_piece text = {label, strlen(label)}, nothing = {NULL, 0};
 
-	if (r == 0)
-		memcpy(output, block, length);
-	OPENSSL_cleanse(block, sizeof(block));
-	return r;
+	return hmac_expand_label(secret, &text, &nothing, output, length);
 }
 
 static int check_secret(enum tls_cipher cipher, size_t length)
@@ -73,17 +61,17 @@ static int check_secret(enum tls_cipher cipher, size_t length)
 
 int keys_derive_1_3(enum tls_cipher cipher, const uint8_t *secret, size_t length, struct traffic_keys *keys)
 {
-	_cleanup_(hmac_free) struct evp_mac_ctx_st *hmac = NULL;
+	_cleanup_(hmac_end) struct hmac hmac = {0};
 	int r = check_secret(cipher, length);
 
 	if (r == 0)
-		r = hmac_new(ciphers[cipher].digest, secret, length, &hmac);
+		r = hmac_begin(&hmac, ciphers[cipher].digest, secret, length);
 	if (r < 0)
 		return r;
 	*keys = (struct traffic_keys){.version = TLS_VERSION_1_3, .cipher = cipher};
-	r = expand_label(hmac, "key", keys->key, ciphers[cipher].key_length);
+	r = expand_label(&hmac, "key", keys->key, ciphers[cipher].key_length);
 	if (r == 0)
-		r = expand_label(hmac, "iv", keys->iv, sizeof(keys->iv));
+		r = expand_label(&hmac, "iv", keys->iv, sizeof(keys->iv));
 	if (r < 0)
 		OPENSSL_cleanse(keys, sizeof(*keys));
 	return r;
@@ -91,18 +79,18 @@ int keys_derive_1_3(enum tls_cipher cipher, const uint8_t *secret, size_t length
 
 int keys_next_secret(enum tls_cipher cipher, uint8_t *secret, size_t length)
 {
-	_cleanup_(hmac_free) struct evp_mac_ctx_st *hmac = NULL;
+	_cleanup_(hmac_end) struct hmac hmac = {0};
 	int r = check_secret(cipher, length);
 
 	if (r == 0)
-		r = hmac_new(ciphers[cipher].digest, secret, length, &hmac);
+		r = hmac_begin(&hmac, ciphers[cipher].digest, secret, length);
 	if (r < 0)
 		return r;
-	return expand_label(hmac, "traffic upd", secret, length);
+	return expand_label(&hmac, "traffic upd", secret, length);
 }
 
 /* P_hash (RFC 5246 5) over "key expansion" and the randoms. */
-static int expand_key_block(struct evp_mac_ctx_st *master, size_t digest_length, const uint8_t client_random[static 32],
+static int expand_key_block(struct hmac *master, size_t digest_length, const uint8_t client_random[static 32],
                             const uint8_t server_random[static 32], uint8_t *block, size_t length)
 {
 	const struct hmac_piece seed[] = {{"key expansion", 13}, {server_random, 32}, {client_random, 32}};
@@ -129,7 +117,7 @@ static int expand_key_block(struct evp_mac_ctx_st *master, size_t digest_length,
 int keys_derive_1_2(enum tls_cipher cipher, const uint8_t master[static 48], const uint8_t client_random[static 32],
                     const uint8_t server_random[static 32], struct traffic_keys *transmit, struct traffic_keys *receive)
 {
-	_cleanup_(hmac_free) struct evp_mac_ctx_st *hmac = NULL;
+	_cleanup_(hmac_end) struct hmac hmac = {0};
 	uint8_t block[2 * 32 + 2 * 12];
 	const uint8_t *next = block;
 	size_t key_length;
@@ -140,9 +128,9 @@ int keys_derive_1_2(enum tls_cipher cipher, const uint8_t master[static 48], con
 		return -EINVAL;
 	key_length = ciphers[cipher].key_length;
 	iv_length = ciphers[cipher].fixed_iv_length_1_2;
-	r = hmac_new(ciphers[cipher].digest, master, 48, &hmac);
+	r = hmac_begin(&hmac, ciphers[cipher].digest, master, 48);
 	if (r == 0)
-		r = expand_key_block(hmac, hmac_length(ciphers[cipher].digest), client_random, server_random, block,
+		r = expand_key_block(&hmac, hmac_length(ciphers[cipher].digest), client_random, server_random, block,
 		                     2 * (key_length + iv_length));
 	if (r == 0) {
 		*transmit = (struct traffic_keys){TLS_VERSION_1_2, cipher, .record_sequence = 1};
@@ -183,7 +171,7 @@ static void fill_gcm(const struct traffic_keys *keys, const uint8_t sequence[sta
 	memcpy(rec_seq, sequence, 8);
 }
 
-int keys_install(int fd, enum tls_direction direction, const struct traffic_keys *keys)
+int keys_install_by(keys_setsockopt set, int fd, enum tls_direction direction, const struct traffic_keys *keys)
 {
 	union kernel_crypto_info crypto = {0};
 	uint8_t sequence[8];
@@ -218,7 +206,12 @@ int keys_install(int fd, enum tls_direction direction, const struct traffic_keys
 		return -EINVAL;
 	}
 	option = direction == TLS_DIRECTION_TRANSMIT ? TLS_TX : TLS_RX;
-	r = setsockopt(fd, SOL_TLS, option, &crypto, length) == -1 ? -errno : 0;
+	r = set(fd, SOL_TLS, option, &crypto, length) == -1 ? -errno : 0;
 	OPENSSL_cleanse(&crypto, sizeof(crypto));
 	return r;
+}
+
+int keys_install(int fd, enum tls_direction direction, const struct traffic_keys *keys)
+{
+	return keys_install_by(setsockopt, fd, direction, keys);
 }

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 enum tls_version {
 	TLS_VERSION_1_2,
@@ -67,5 +68,8 @@ int keys_derive_1_2(enum tls_cipher cipher, const uint8_t master[static 48], con
 int keys_attach_ulp(int fd);
 /* setsockopt(SOL_TLS, TLS_TX or TLS_RX); the kernel's copy is wiped from the stack. 0 or negative errno. */
 int keys_install(int fd, enum tls_direction direction, const struct traffic_keys *keys);
+/* The same by a setsockopt() of the caller's (datapath/kernel_io.h). */
+typedef int (*keys_setsockopt)(int fd, int level, int name, const void *value, socklen_t length);
+int keys_install_by(keys_setsockopt set, int fd, enum tls_direction direction, const struct traffic_keys *keys);
 
 #endif

@@ -11,6 +11,8 @@
 
 #include "base/cleanup.h"
 #include "tls/context.h"
+#include "tls/peer.h"
+#include "tls/provider.h"
 #include "tls/session_private.h"
 
 static void session_cleanup(struct tls_session **session)
@@ -18,7 +20,8 @@ static void session_cleanup(struct tls_session **session)
 	tls_session_free(*session);
 }
 
-int tls_session_new(struct tls_context *context, int b_fd, struct tls_session **session)
+int tls_session_new(struct tls_context *context, int b_fd, const struct tls_session_owner *owner,
+                    struct tls_session **session)
 {
 	_cleanup_(session_cleanup) struct tls_session *new = calloc(1, sizeof(*new));
 	BIO *bio;
@@ -35,7 +38,12 @@ int tls_session_new(struct tls_context *context, int b_fd, struct tls_session **
 	SSL_set_bio(new->ssl, bio, bio);
 	if (!SSL_set_app_data(new->ssl, new) || !SSL_set_tlsext_host_name(new->ssl, context->hostname))
 		return -ENOMEM;
+	/* The policy's own goes before the Gateway's. client_certificate_new() took only what OpenSSL takes here. */
+	if (owner && owner->client_certificate && !context->shows_client_certificate &&
+	    context_use_client_certificate(new->ssl, owner->client_certificate) < 0)
+		return -ENOMEM;
 	SSL_set_connect_state(new->ssl);
+	session_offer(new, owner);
 	*session = TAKE_PTR(new);
 	return 0;
 }
@@ -44,7 +52,13 @@ void tls_session_free(struct tls_session *session)
 {
 	if (!session)
 		return;
-	SSL_free(session->ssl);
+	if (session->ssl) {
+		session_end_resumption(session);
+		/* Or OpenSSL would mark the session as bad, and lock the context that all workers share for it. */
+		SSL_set_shutdown(session->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+		SSL_free(session->ssl);
+	}
+	tls_peer_unref(session->peer);
 	tls_context_unref(session->context);
 	OPENSSL_cleanse(session, sizeof(*session));
 	free(session);
@@ -74,6 +88,8 @@ static void keep_info(struct tls_session *session)
 	info->cipher_name = SSL_CIPHER_get_name(cipher);
 	info->resumed = SSL_session_reused(session->ssl);
 	info->peer_not_after = session->verified.not_after;
+	info->peer_valid_until = session->verified.valid_until;
+	info->peer_valid_until = session->verified.valid_until;
 	memcpy(info->peer_identity, session->verified.identity, sizeof(info->peer_identity));
 }
 
@@ -99,22 +115,9 @@ static void check_alpn(struct tls_session *session)
 	session->info.alpn = offered;
 }
 
-/* OpenSSL takes the verdict of the connection that the session comes from; the policy may be another by now. */
-static void check_resumed(struct tls_session *session)
-{
-	X509 *leaf = SSL_get0_peer_certificate(session->ssl);
-
-	if (!SSL_session_reused(session->ssl))
-		return;
-	if (!leaf)
-		session_fail(session, REASON_CERTIFICATE_INVALID, "the resumed session has no certificate");
-	else if (!verify_chain(SSL_CTX_get_cert_store(session->context->ssl_ctx), leaf,
-	                       SSL_get_peer_cert_chain(session->ssl), &session->context->identity, &session->verified))
-		session_fail(session, session->verified.reason, "%s", session->verified.detail);
-}
-
 enum tls_step tls_session_handshake(struct tls_session *session)
 {
+	struct record_window window;
 	int r;
 
 	if (session->failed)
@@ -122,7 +125,14 @@ enum tls_step tls_session_handshake(struct tls_session *session)
 	if (session->handshake_done)
 		return TLS_STEP_DONE;
 	ERR_clear_error();
+	session_open_window(session, &window);
+	provider_keep_secrets(&session->secrets);
 	r = SSL_do_handshake(session->ssl);
+	provider_keep_secrets(NULL);
+	if (!session_close_window(session)) {
+		session_fail_by_openssl(session);
+		return TLS_STEP_FAILED;
+	}
 	if (r != 1) {
 		switch (SSL_get_error(session->ssl, r)) {
 		case SSL_ERROR_WANT_READ:
@@ -135,12 +145,23 @@ enum tls_step tls_session_handshake(struct tls_session *session)
 		}
 	}
 	check_alpn(session);
-	check_resumed(session);
+	if (!session->failed)
+		session_settle(session);
 	if (session->failed)
 		return TLS_STEP_FAILED;
 	keep_info(session);
 	session->handshake_done = true;
 	return TLS_STEP_DONE;
+}
+
+struct tls_peer *tls_session_peer(const struct tls_session *session)
+{
+	return tls_peer_ref(session->peer);
+}
+
+unsigned int tls_session_tickets_kept(const struct tls_session *session)
+{
+	return session->tickets_kept;
 }
 
 enum postern_reason tls_session_reason(const struct tls_session *session)
@@ -160,6 +181,7 @@ void tls_session_info(const struct tls_session *session, struct tls_session_info
 
 ssize_t tls_session_read(struct tls_session *session, void *buffer, size_t size)
 {
+	struct record_window window;
 	size_t n = 0;
 	int r;
 
@@ -169,10 +191,15 @@ ssize_t tls_session_read(struct tls_session *session, void *buffer, size_t size)
 		return -EINVAL;
 	session->last_message = NO_HANDSHAKE_MESSAGE;
 	ERR_clear_error();
+	/* Until the kernel has the keys: tickets, and the first data behind them. In user-space mode records are large.
+	 */
+	if (session->transmit_armed)
+		session_open_window(session, &window);
 	r = SSL_read_ex(session->ssl, buffer, size, &n);
-	/* OpenSSL answers a KeyUpdate with its next write, which the kernel does in its stead, under the old key. */
-	if (session->transmit_armed && SSL_get_key_update_type(session->ssl) != SSL_KEY_UPDATE_NONE)
-		session_fail(session, REASON_KEY_UPDATE, "the peer asked for a KeyUpdate after TLS_TX");
+	if (!session_close_window(session)) {
+		session_fail_by_openssl(session);
+		return -ECONNRESET;
+	}
 	/* It may read on after an answer that it could not send (TLS 1.2 no_renegotiation). */
 	if (session->sink_hit) {
 		session_fail_by_openssl(session);
@@ -205,6 +232,8 @@ ssize_t tls_session_write(struct tls_session *session, const void *buffer, size_
 		return -EINVAL;
 	if (size == 0)
 		return 0;
+	/* User space it is, then: an idle connection keeps no buffers. */
+	SSL_set_mode(session->ssl, SSL_MODE_RELEASE_BUFFERS);
 	ERR_clear_error();
 	r = SSL_write_ex(session->ssl, buffer, size, &n);
 	if (r == 1)

@@ -91,6 +91,24 @@ int tls_session_arm_receive(struct tls_session *session)
 	return r;
 }
 
+bool tls_session_take_update_request(struct tls_session *session)
+{
+	bool requested = session->update_requested;
+
+	session->update_requested = false;
+	return requested;
+}
+
+int tls_session_next_transmit_keys(struct tls_session *session, struct traffic_keys *keys)
+{
+	struct tls_rekey_secrets *secrets = &session->secrets;
+	int r = -EINVAL;
+
+	if (session->info.version == TLS_VERSION_1_3 && session->transmit_armed)
+		r = keys_next_secret(session->info.cipher, secrets->transmit, secrets->length);
+	return r < 0 ? r : keys_derive_1_3(session->info.cipher, secrets->transmit, secrets->length, keys);
+}
+
 bool tls_session_take_rekey_secrets(struct tls_session *session, struct tls_rekey_secrets *secrets)
 {
 	bool any = session->info.version == TLS_VERSION_1_3 && session->secrets.length > 0;

@@ -39,8 +39,21 @@ void session_on_keylog(const SSL *ssl, const char *line)
 		keep_secret(session, line + strlen(SERVER_SECRET), session->secrets.receive);
 }
 
-static void on_handshake_message(struct tls_session *session, uint8_t type, bool is_1_3)
+/* RFC 8446 4.6.3; OpenSSL judges the message itself after this. */
+static void on_key_update(struct tls_session *session, const uint8_t *message, size_t length)
 {
+	/* What follows is under the next key: whoever arms the kernel later must have it. */
+	session->reader.records = 0;
+	if (keys_next_secret(session->info.cipher, session->secrets.receive, session->secrets.length) < 0)
+		session_fail(session, REASON_INTERNAL, "the next receive secret could not be derived");
+	if (session->transmit_armed && length == 5 && message[4] == SSL_KEY_UPDATE_REQUESTED)
+		session->update_requested = session->answer_expected = true;
+}
+
+static void on_handshake_message(struct tls_session *session, const uint8_t *message, size_t length, bool is_1_3)
+{
+	uint8_t type = message[0];
+
 	session->last_message = type;
 	switch (type) {
 	case SSL3_MT_SERVER_HELLO:
@@ -54,12 +67,8 @@ static void on_handshake_message(struct tls_session *session, uint8_t type, bool
 			session->reader.records = 0;
 		break;
 	case SSL3_MT_KEY_UPDATE:
-		/* What follows is under the next key: whoever arms the kernel later must have it (RFC 8446 4.6.3). */
-		if (!session->handshake_done)
-			break;
-		session->reader.records = 0;
-		if (keys_next_secret(session->info.cipher, session->secrets.receive, session->secrets.length) < 0)
-			session_fail(session, REASON_INTERNAL, "the next receive secret could not be derived");
+		if (session->handshake_done)
+			on_key_update(session, message, length);
 		break;
 	default:
 		break;
@@ -90,7 +99,7 @@ void session_on_message(int written, int version, int content_type, const void *
 	if (written)
 		return;
 	if (content_type == SSL3_RT_HANDSHAKE && length >= 1)
-		on_handshake_message(session, message[0], is_1_3);
+		on_handshake_message(session, message, length, is_1_3);
 	else if (content_type == SSL3_RT_ALERT && length >= 2)
 		on_alert(session, message[0], message[1], is_1_3);
 }

@@ -13,6 +13,7 @@
 #include "tls/context_private.h"
 #include "tls/record.h"
 #include "tls/session.h"
+#include "tls/session_cache.h"
 
 #define NO_HANDSHAKE_MESSAGE 255 /* RFC 8446 B.3: a reserved number that is never sent */
 
@@ -27,6 +28,17 @@ struct record_reader {
 	bool ended;       /* end of file */
 };
 
+/*
+ * A look at what stands in the socket (MSG_PEEK), for a flight of many small records: two calls for it, and not two for
+ * each record. What OpenSSL takes of it is taken from the socket when the window is closed, so that between calls user
+ * space holds nothing, as without one. On the stack of the call that opens it.
+ */
+struct record_window {
+	uint8_t bytes[8192];
+	size_t seen;
+	size_t taken;
+};
+
 struct tls_session {
 	struct tls_context *context;
 	SSL *ssl;
@@ -36,9 +48,13 @@ struct tls_session {
 	bool receive_armed;  /* the kernel opens: OpenSSL's read side is shut */
 	bool written;        /* a record after the handshake went out by OpenSSL */
 	bool sink_hit;       /* OpenSSL wanted to write after TLS_TX */
+	/* After TLS_TX, a KeyUpdate that wants an answer: */
+	bool update_requested; /* the caller has not been told */
+	bool answer_expected;  /* OpenSSL will write one of its own, which goes nowhere */
 
 	struct record_reader reader;
-	int socket_error; /* errno of a failed send or recv */
+	struct record_window *window; /* NULL: records are read one by one */
+	int socket_error;             /* errno of a failed send or recv */
 	bool server_hello;
 	bool certificate_requested;
 	uint8_t last_message; /* handshake message that the peer sent last, NO_HANDSHAKE_MESSAGE if none */
@@ -46,6 +62,15 @@ struct tls_session {
 	uint8_t alert;
 
 	struct verify_result verified;
+	struct tls_peer *peer; /* whom the handshake verified; NULL until then */
+
+	bool owned; /* key says whose; false: nothing is resumed and nothing kept */
+	struct session_cache_key key;
+	struct resumable offered; /* until the handshake is done; session NULL: none */
+	SSL_SESSION *unsettled;   /* TLS 1.2: kept once the handshake is done */
+	int64_t authenticated;    /* Unix time of the full handshake that this connection comes from */
+	unsigned int tickets_kept;
+
 	struct tls_session_info info;
 	struct tls_rekey_secrets secrets; /* TLS 1.3; length 0: none */
 
@@ -56,11 +81,23 @@ struct tls_session {
 
 /* session_bio.c: a BIO over B that never reads past a record. NULL: no memory. */
 BIO *session_new_bio(struct tls_session *session);
+void session_open_window(struct tls_session *session, struct record_window *window);
+/* False: socket_error is set, and what the socket gives next is not what follows. True if none was open. */
+bool session_close_window(struct tls_session *session);
 
 /* session_observe.c: what OpenSSL tells while it works. */
 void session_on_keylog(const SSL *ssl, const char *line);
 void session_on_message(int written, int version, int content_type, const void *bytes, size_t length, SSL *ssl,
                         void *argument);
+
+/* session_resume.c: offer the owner's session, if there is one; before the handshake. owner may be NULL. */
+void session_offer(struct tls_session *session, const struct tls_session_owner *owner);
+/* For SSL_CTX_sess_set_new_cb(). */
+int session_on_new_session(SSL *ssl, SSL_SESSION *new);
+/* When the handshake is done: verify a resumed session, keep what can be kept. May fail the session. */
+void session_settle(struct tls_session *session);
+/* Before the SSL object goes. */
+void session_end_resumption(struct tls_session *session);
 
 /* session_failure.c. The first failure stays. */
 void session_fail(struct tls_session *session, enum postern_reason reason, const char *format, ...)

@@ -8,10 +8,13 @@
 #include <time.h>
 
 #include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <openssl/x509v3.h>
 
 #include "base/cleanup.h"
 #include "policy/snapshot.h"
+#include "tls/trust_store.h"
 
 /* How much of one name goes into a detail: a certificate may hold names of any length. */
 #define NAME_TEXT_MAX 100
@@ -29,6 +32,16 @@ static void names_cleanup(GENERAL_NAMES **names)
 static void bio_cleanup(BIO **bio)
 {
 	BIO_free(*bio);
+}
+
+static void crls_cleanup(STACK_OF(X509_CRL) * *crls)
+{
+	sk_X509_CRL_pop_free(*crls, X509_CRL_free);
+}
+
+static void der_cleanup(unsigned char **der)
+{
+	OPENSSL_free(*der);
 }
 
 __attribute__((format(printf, 2, 3))) static void append(char text[static VERIFY_TEXT_MAX], const char *format, ...)
@@ -176,8 +189,41 @@ static bool verify_leaf_identity(X509 *leaf, const struct verify_identity *ident
 	return false;
 }
 
+static bool pin_of(X509 *leaf, unsigned char pin[static VERIFY_PIN_BYTES])
+{
+	_cleanup_(der_cleanup) unsigned char *der = NULL;
+	int length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(leaf), &der);
+
+	_Static_assert(VERIFY_PIN_BYTES == SHA256_DIGEST_LENGTH, "pins are SHA-256");
+	return length > 0 && EVP_Digest(der, (size_t)length, pin, NULL, EVP_sha256(), NULL);
+}
+
+/* After path and name: a certificate that is pinned and expired is expired. */
+static bool verify_pins(X509 *leaf, const struct verify_identity *identity, struct verify_result *result)
+{
+	unsigned char pin[VERIFY_PIN_BYTES];
+	unsigned char text[4 * (VERIFY_PIN_BYTES + 2) / 3 + 1];
+
+	if (identity->pin_count == 0)
+		return true;
+	if (!pin_of(leaf, pin)) {
+		result->reason = REASON_NO_MEMORY;
+		return false;
+	}
+	for (size_t i = 0; i < identity->pin_count; i++)
+		if (memcmp(pin, identity->pins[i], sizeof(pin)) == 0)
+			return true;
+	EVP_EncodeBlock(text, pin, sizeof(pin));
+	result->reason = REASON_PIN_MISMATCH;
+	append(result->detail, "the certificate's key is sha256/%s, none of the %zu pinned", (const char *)text,
+	       identity->pin_count);
+	return false;
+}
+
 static enum postern_reason reason_of_error(int error)
 {
+	if (trust_error_is_of_crl(error))
+		return REASON_CRL_UNUSABLE;
 	switch (error) {
 	case X509_V_ERR_CERT_HAS_EXPIRED:
 		return REASON_CERTIFICATE_EXPIRED;
@@ -203,6 +249,24 @@ static enum postern_reason reason_of_error(int error)
 	}
 }
 
+/* The last nextUpdate of the CRLs of the certificate's issuer. */
+static void describe_crl_end(X509_STORE_CTX *store_context, X509 *certificate, char *detail)
+{
+	_cleanup_(crls_cleanup)
+	        STACK_OF(X509_CRL) *crls = X509_STORE_CTX_get1_crls(store_context, X509_get_issuer_name(certificate));
+	const ASN1_TIME *last = NULL;
+	char time[32];
+
+	for (int i = 0; i < sk_X509_CRL_num(crls); i++) {
+		const ASN1_TIME *next_update = X509_CRL_get0_nextUpdate(sk_X509_CRL_value(crls, i));
+
+		if (next_update && (!last || ASN1_TIME_compare(last, next_update) < 0))
+			last = next_update;
+	}
+	if (last)
+		append(detail, ", nextUpdate=%s", format_time(last, time));
+}
+
 static void describe_error(X509_STORE_CTX *store_context, int error, char *detail)
 {
 	X509 *certificate = X509_STORE_CTX_get_current_cert(store_context);
@@ -223,18 +287,71 @@ static void describe_error(X509_STORE_CTX *store_context, int error, char *detai
 	case REASON_CERTIFICATE_UNTRUSTED:
 		append(detail, ", issuer %s", format_name(X509_get_issuer_name(certificate), text));
 		break;
+	case REASON_CRL_UNUSABLE:
+		append(detail, ", issuer %s", format_name(X509_get_issuer_name(certificate), text));
+		if (error == X509_V_ERR_CRL_HAS_EXPIRED)
+			describe_crl_end(store_context, certificate, detail);
+		break;
 	default:
 		break;
 	}
 }
 
-bool verify_store_context(X509_STORE_CTX *store_context, const struct verify_identity *identity,
+static int64_t earlier(int64_t left, int64_t right)
+{
+	return left < right ? left : right;
+}
+
+static int64_t later(int64_t left, int64_t right)
+{
+	return left > right ? left : right;
+}
+
+/* Of several CRLs of one name any that is good may have been used: the window is too short then, never too long. */
+static void narrow_to_crls(X509_STORE_CTX *store_context, X509 *certificate, int64_t now, struct verify_result *result)
+{
+	_cleanup_(crls_cleanup)
+	        STACK_OF(X509_CRL) *crls = X509_STORE_CTX_get1_crls(store_context, X509_get_issuer_name(certificate));
+
+	for (int i = 0; i < sk_X509_CRL_num(crls); i++) {
+		const X509_CRL *crl = sk_X509_CRL_value(crls, i);
+		const ASN1_TIME *next_update = X509_CRL_get0_nextUpdate(crl);
+		int64_t begin = unix_time(X509_CRL_get0_lastUpdate(crl));
+		int64_t end = next_update ? unix_time(next_update) : INT64_MAX;
+
+		if (begin > now || end <= now)
+			continue;
+		result->valid_from = later(result->valid_from, begin);
+		result->valid_until = earlier(result->valid_until, end);
+	}
+}
+
+static void keep_window(X509_STORE_CTX *store_context, int64_t now, struct verify_result *result)
+{
+	STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(store_context);
+	bool revocation = X509_VERIFY_PARAM_get_flags(X509_STORE_CTX_get0_param(store_context)) & X509_V_FLAG_CRL_CHECK;
+
+	result->valid_from = INT64_MIN;
+	result->valid_until = INT64_MAX;
+	for (int i = 0; i < sk_X509_num(chain); i++) {
+		X509 *certificate = sk_X509_value(chain, i);
+
+		result->valid_from = later(result->valid_from, unix_time(X509_get0_notBefore(certificate)));
+		result->valid_until = earlier(result->valid_until, unix_time(X509_get0_notAfter(certificate)));
+		if (revocation)
+			narrow_to_crls(store_context, certificate, now, result);
+	}
+}
+
+bool verify_store_context(X509_STORE_CTX *store_context, const struct verify_identity *identity, int64_t now,
                           struct verify_result *result)
 {
 	X509 *leaf = X509_STORE_CTX_get0_cert(store_context);
 	int error;
 
 	*result = (struct verify_result){.reason = REASON_NONE};
+	X509_STORE_CTX_set_time(store_context, 0, now);
+	X509_VERIFY_PARAM_set_hostflags(X509_STORE_CTX_get0_param(store_context), X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	if (X509_verify_cert(store_context) <= 0) {
 		error = X509_STORE_CTX_get_error(store_context);
 		if (error == X509_V_OK) { /* it could not even begin */
@@ -246,14 +363,20 @@ bool verify_store_context(X509_STORE_CTX *store_context, const struct verify_ide
 		return false;
 	}
 	result->not_after = unix_time(X509_get0_notAfter(leaf));
-	if (verify_leaf_identity(leaf, identity, result))
-		return true;
-	X509_STORE_CTX_set_error(store_context, X509_V_ERR_HOSTNAME_MISMATCH);
-	return false;
+	if (!verify_leaf_identity(leaf, identity, result)) {
+		X509_STORE_CTX_set_error(store_context, X509_V_ERR_HOSTNAME_MISMATCH);
+		return false;
+	}
+	if (!verify_pins(leaf, identity, result)) {
+		X509_STORE_CTX_set_error(store_context, X509_V_ERR_CERT_REJECTED);
+		return false;
+	}
+	keep_window(store_context, now, result);
+	return true;
 }
 
 bool verify_chain(X509_STORE *store, X509 *leaf, STACK_OF(X509) * untrusted, const struct verify_identity *identity,
-                  struct verify_result *result)
+                  int64_t now, struct verify_result *result)
 {
 	_cleanup_(store_context_cleanup) X509_STORE_CTX *store_context = X509_STORE_CTX_new();
 
@@ -264,5 +387,5 @@ bool verify_chain(X509_STORE *store, X509 *leaf, STACK_OF(X509) * untrusted, con
 		return false;
 	}
 	X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(store_context), VERIFY_SECURITY_LEVEL);
-	return verify_store_context(store_context, identity, result);
+	return verify_store_context(store_context, identity, now, result);
 }

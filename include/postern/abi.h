@@ -13,15 +13,21 @@
 
 #include <linux/types.h>
 
-#define POSTERN_ABI_VERSION 1
+/* Another number in the tests' build of base/version.c alone: user space reads postern_abi_version. */
+#ifndef POSTERN_ABI_VERSION
+#define POSTERN_ABI_VERSION 2
+#endif
 
-#define POSTERN_MAX_WORKERS      32
+#define POSTERN_MAX_WORKERS      32 /* of one agent */
+#define POSTERN_MAX_RINGS        64 /* of all agents that live: one is drained while its successor serves */
 #define POSTERN_MAX_PORTS        64 /* agent ports per gateway, of all workers together */
 #define POSTERN_MAX_GATEWAYS     256
+#define POSTERN_MAX_SERVED       254 /* of these: the rest is for what plays a gateway for /readyz, while two agents live */
 #define POSTERN_MAX_DESTINATIONS 131072
 #define POSTERN_MAX_CIDRS        256
 #define POSTERN_MAX_LANE_SLOTS   16384
 #define POSTERN_RING_BYTES       (1 << 20) /* per worker; a power of two */
+#define POSTERN_TRACE_RING_BYTES (1 << 18)
 #define POSTERN_TCP_HEADER_MAX   60
 
 /* What a (address, port) means. Zero is "no entry": what a miss means is decided by postern_judge() (bpf/judge.h). */
@@ -60,7 +66,11 @@ _Static_assert(sizeof(struct postern_destination) == 8, "abi");
  */
 struct postern_meta {
 	__u32 abi_version;
-	__u32 padding;
+	/*
+	 * 1: an agent has shown a whole policy here. Until then, on a node that is new or was booted, the maps mean
+	 * nothing, and every miss outside loopback is HOLD. It outlives the agent: what the maps hold stays in force.
+	 */
+	__u32 policy_known;
 };
 _Static_assert(sizeof(struct postern_meta) == 8, "abi");
 
@@ -116,18 +126,18 @@ _Static_assert(sizeof(struct postern_listener_mark) == 16, "abi");
 
 /* listener_map: listener's socket cookie -> the same, for the listener's filter, which cannot read socket storage. */
 
-/* gateway_socket (SK_STORAGE of G): what connect() decided. It dies with the socket. Also kept for PLAIN. */
+/* gateway_socket (SK_STORAGE of G): what connect() decided, for a G that it sent to the agent. It dies with the socket.
+ */
 #define POSTERN_NO_LANE_SLOT 0xffffffffu
 #define POSTERN_G_NONBLOCK   (1u << 0) /* O_NONBLOCK at connect() */
 #define POSTERN_G_MPTCP      (1u << 1)
 #define POSTERN_G_V4MAPPED   (1u << 2) /* an AF_INET6 socket that dialed ::ffff:a.b.c.d */
 #define POSTERN_G_BOUND      (1u << 3) /* bound to a non-loopback source address before connect() */
 #define POSTERN_G_LANE       (1u << 4) /* G is in lane_gateway */
-#define POSTERN_G_INBOUND    (1u << 5) /* the gateway accepted it: a client's connection, not one to a backend */
-#define POSTERN_G_REDIRECTS  (1u << 6) /* the lane's last decision: into A's queue, not by TCP */
+#define POSTERN_G_REDIRECTS  (1u << 5) /* the lane's last decision: into A's queue, not by TCP */
 struct postern_gateway_socket {
 	struct postern_destination_key destination; /* original destination */
-	__u32 verdict;                              /* enum postern_verdict: TLS, HOLD or PLAIN; NONE if INBOUND */
+	__u32 verdict;                              /* enum postern_verdict: TLS or HOLD */
 	__u32 settings_id;
 	__u32 gateway_id;
 	__u32 worker;
@@ -137,6 +147,47 @@ struct postern_gateway_socket {
 	__u32 lane_start; /* TCP sequence number of the first byte that G sends */
 };
 _Static_assert(sizeof(struct postern_gateway_socket) == 56, "abi");
+
+/*
+ * passed_socket (SK_STORAGE of the gateway's other sockets): those that connect() found PLAIN and that another program
+ * sent elsewhere afterwards (a load balancer at the socket, such as Cilium's), with what was dialed, and those that the
+ * gateway accepted. The guard judges by it; what any other socket dialed is its own destination. It is one map for all
+ * ABI numbers, pinned beside their directories: the sockets live on when an agent of another number takes over. So
+ * neither map nor struct ever change.
+ */
+#define POSTERN_PASSED_INBOUND (1u << 0) /* the gateway accepted it: a client's connection, not one to a backend */
+struct postern_passed_socket {
+	struct postern_destination_key destination; /* as it was dialed; zero if INBOUND */
+	__u32 flags;                                /* POSTERN_PASSED_* */
+};
+_Static_assert(sizeof(struct postern_passed_socket) == 24, "abi");
+
+/*
+ * just_dialed (PERCPU_ARRAY of one): what connect() found PLAIN last, for the sock_ops program that runs later in the
+ * same call, most of the time on the same CPU. If the destination is another one by then, the socket gets its
+ * passed_socket there, and dialed_elsewhere[0] is 1 for ever: from then on each gets it in connect() itself.
+ */
+struct postern_just_dialed {
+	__u64 cookie; /* of the socket; 0: nothing */
+	struct postern_destination_key destination;
+	__u32 padding;
+};
+_Static_assert(sizeof(struct postern_just_dialed) == 32, "abi");
+
+/*
+ * policy_generation[0]: a number that the agent raises after each write to what postern_judge() reads, never by less
+ * than one write. 0: no agent was here yet.
+ *
+ * judged_socket (SK_STORAGE of the gateway's other sockets): the guard's own note that it may send to this destination,
+ * as the packet has it, by the policy of that generation. It is made for long connections only, and dies with the
+ * socket, or with its next connect().
+ */
+struct postern_judged_socket {
+	__u64 generation; /* 0: not judged */
+	struct postern_destination_key destination;
+	__u32 padding;
+};
+_Static_assert(sizeof(struct postern_judged_socket) == 32, "abi");
 
 /*
  * backend_socket (SK_STORAGE of B): what the witness may let pass. Written by the agent through B's descriptor before
@@ -150,8 +201,9 @@ enum postern_backend_phase {
 struct postern_backend_socket {
 	struct postern_destination_key destination;
 	__u32 phase; /* enum postern_backend_phase */
+	__u32 gateway_id;
 };
-_Static_assert(sizeof(struct postern_backend_socket) == 24, "abi");
+_Static_assert(sizeof(struct postern_backend_socket) == 28, "abi");
 
 /* witness_socket (SK_STORAGE of B): how far the witness has followed B's records. The witness alone writes it. */
 #define POSTERN_TLS_HEADER 5 /* type, version (2), length (2): RFC 8446 5.1 */
@@ -217,13 +269,23 @@ _Static_assert(sizeof(struct postern_syn_record) == 136, "abi");
  *
  * modulo 2^32. The kernel's own write_seq counts what went by TCP, so a send that TCP took only in part, or that began
  * before G joined, is counted right. All zero before the slot is offered.
+ *
+ * A stream of large messages or of files has no use for the lane, and pays for it: the agent asks (leave), the program
+ * answers at the next message (left) and redirects no more. What it had redirected is read when agent_read has come to
+ * redirected_until, the place in G's stream at which the last redirected message ends. Then both sockets can go out of
+ * the maps.
  */
 struct postern_lane_slot {
 	__u64 redirected_bytes; /* put straight into A's queue; only the sk_msg program adds */
 	__u64 agent_read;       /* bytes that the agent took from A; only the agent adds */
 	__u64 redirected;       /* messages put straight into A's queue */
 	__u64 passed;           /* messages left to TCP */
-	__u64 padding[4];
+	__u64 owner;            /* ring number + 1 of the worker that has the slot; 0: nobody. Agents only */
+	__u64 bulk_bytes;       /* left to TCP: messages larger than POSTERN_LANE_MAX_MESSAGE, and sendfile()'s pages */
+	__u32 leave;            /* 1: redirect nothing any more; only the agent sets it */
+	__u32 left;             /* 1: the program has seen that; only it sets this */
+	__u32 redirected_until; /* modulo 2^32 */
+	__u32 padding;
 };
 _Static_assert(sizeof(struct postern_lane_slot) == 64, "abi");
 
@@ -248,6 +310,7 @@ enum postern_counter {
 	POSTERN_COUNT_GUARD_SYN_DROPPED,
 	POSTERN_COUNT_GUARD_PAYLOAD_DROPPED,
 	POSTERN_COUNT_GUARD_UNPARSED_DROPPED,
+	POSTERN_COUNT_GUARD_PEER_LATE, /* G's first bytes: A was not there yet; TCP sends them again */
 	POSTERN_COUNT_WIRE_NOT_TLS,
 	POSTERN_COUNT_WITNESS_PLAIN_DROPPED,
 	POSTERN_COUNT_WOULD_TLS,
@@ -284,6 +347,46 @@ struct postern_helper_error {
 	__u32 error; /* errno, positive */
 };
 _Static_assert(sizeof(struct postern_helper_error) == 8, "abi");
+
+/*
+ * trace_ring and trace_filter: what the programs tell of themselves while somebody looks (posternctl trace). Both
+ * belong to one load of the programs and are not pinned: an agent reads what its own programs say, and a new one begins
+ * with nothing asked for.
+ */
+enum postern_trace_place {
+	POSTERN_TRACE_CONNECT = 1, /* intercept has decided a connect() */
+	POSTERN_TRACE_ANNOUNCE,    /* G sends a SYN to the agent's listener, the first one or again */
+	POSTERN_TRACE_SYN,         /* the listener's filter took it away, dropped it, or let it pass */
+	POSTERN_TRACE_GUARD,       /* a packet of the gateway was dropped */
+	POSTERN_TRACE_WITNESS,     /* a packet of B was dropped */
+	POSTERN_TRACE_PLACES,
+};
+
+#define POSTERN_TRACE_BY_GATEWAY (1u << 0)
+#define POSTERN_TRACE_BY_ADDRESS (1u << 1)
+#define POSTERN_TRACE_BY_PORT    (1u << 2)
+#define POSTERN_TRACE_BY_VERDICT (1u << 3)
+struct postern_trace_filter {
+	__u64 until_ns; /* CLOCK_MONOTONIC: until then somebody looks, if no agent dies; 0: nobody does */
+	__u32 match;    /* POSTERN_TRACE_BY_*: all of these must be as below */
+	__u32 gateway_id;
+	struct postern_destination_key destination;
+	__u32 verdicts; /* bit n: enum postern_verdict n */
+};
+_Static_assert(sizeof(struct postern_trace_filter) == 40, "abi");
+
+struct postern_trace_record {
+	__u64 time_ns;                              /* CLOCK_MONOTONIC */
+	__u64 cookie;                               /* of G (of B: WITNESS); 0 where a program cannot tell */
+	struct postern_tuple tuple;                 /* of G (of B), as far as known; zeros else */
+	struct postern_destination_key destination; /* original; zeros: not known here (SYN) */
+	__u32 place;                                /* enum postern_trace_place */
+	__u32 gateway_id;
+	__u32 verdict; /* enum postern_verdict; NONE where destination is not known */
+	__u32 counter; /* enum postern_counter: what was counted */
+	__s32 error;   /* negative errno: what connect() fails with, or a helper failed with; 0 */
+};
+_Static_assert(sizeof(struct postern_trace_record) == 96, "abi");
 
 /* would_map (LRU_HASH): observe mode, per destination. */
 struct postern_would_key {

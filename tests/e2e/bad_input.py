@@ -63,10 +63,25 @@ def good(stage):
         expect(f"{flags[0]} as nobody", (done.returncode, done.stderr), (0, done.stderr))
 
 
+@case("what has no effect is a note, and status 0: other kinds, unknown fields, a CA bundle that nobody asks for")
+def notes(stage):
+    def reserved(policy):
+        policy["spec"]["mode"] = "Something"
+    text = policy_with(stage, reserved) + "---\n" + GOOD_HEAD.replace("ConfigMap", "PersistentVolume")
+    status, said = stage.check({"notes.yaml": text}, "--system-ca", "/nonexistent.pem")
+    expect("status", (status, said), (0, said))
+    for words in (("note:", "PersistentVolume"), ("note:", "spec.mode"), ("note:", "/nonexistent.pem")):
+        expect_that(f"a line with {words}", any(all(word in line for word in words) for line in said.splitlines()), said)
+
+
 def table(stage):
     """name of a case -> (files, words that the message must have)"""
+    no_secret = "---\n".join(to_yaml(each) for each in [*stage.objects_of(),
+                                                          manifests.gateway("demo", client_certificate="nowhere")])
     deep = "a: " + "[" * 5000 + "]" * 5000 + "\n"
     return {
+        "a Gateway's client certificate that is not there": (
+            {"gateway.yaml": no_secret}, ["Gateway default/demo", "InvalidClientCertificateRef", "nowhere"]),
         "a tab where YAML has none": ({"tab.yaml": GOOD_HEAD + "\tdata: {}\n"}, ["tab.yaml", "line 6"]),
         "an unclosed quote": ({"quote.yaml": GOOD_HEAD + 'data:\n  ca.crt: "open\n'}, ["quote.yaml", "line"]),
         "a duplicate key": ({"twice.yaml": GOOD_HEAD + "kind: ConfigMap\n"}, ["twice.yaml", "line 6"]),
@@ -145,6 +160,8 @@ def flags(stage):
             (["--cluster-cidr", "10.0.0.1/8"], ["--cluster-cidr", "10.0.0.1/8"], None),
             (["--gateway", "x"], ["--gateway", "cgroup"], None),
             (["--gateway", "x,cgroup=/a,mode=maybe"], ["--gateway", "mode", "maybe"], None),
+            (["--gateway", "x,cgroup=/a,gatewayRef=edge"], ["--gateway", "gatewayRefs[0]", "edge"], None),
+            (["--system-ca", "ca.pem"], ["--system-ca", "ca.pem"], None),
             (["--ktls", "sometimes"], ["--ktls", "sometimes"], None),
             (["--no-such-flag"], ["--no-such-flag"], None),
             (["--config", "/nonexistent.yaml"], ["/nonexistent.yaml"], None),

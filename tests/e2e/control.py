@@ -74,14 +74,14 @@ def usage(stage):
         expect(f"exit status of {words}", stage.agent.control(*words)[0], 0)
 
 
-@case("an agent that was killed: status 1, and it says so")
+@case("an agent that was killed: status 3, and it says so")
 def killed(stage):
     stage.agent.kill()
     code, text, said = stage.agent.control("status")
-    expect("exit status", code, 1)
+    expect("exit status", code, 3)
     expect_that("words that say so", (text + said).strip(), None)
     code, text, _ = stage.agent.control("--json", "status")
-    expect("exit status with --json", code, 1)
+    expect("exit status with --json", code, 3)
     if text.strip():
         expect_that("not ready", not json.loads(text).get("ready"), text)
 

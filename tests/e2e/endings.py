@@ -191,6 +191,18 @@ def during_handshake(stage):
                         stage.agent.failures()[0])
 
 
+@case("what the kernel may end B for: silence (keepalive), never a closed window (TCP_USER_TIMEOUT would)")
+def limits_of_b(stage):
+    g, peer = stage.pair()
+    with stage.agent.backend_socket(stage.services["1.3"].vip4, 80) as b:
+        options = {name: b.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+                   for name in ("TCP_USER_TIMEOUT", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")}
+        expect("keepalive", b.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1)
+    expect("its options", options, {"TCP_USER_TIMEOUT": 0, "TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6})
+    g.close()
+    peer.close()
+
+
 @case("nothing listens, no route: ECONNREFUSED and EHOSTUNREACH, as without postern")
 def refused_and_unreachable(stage):
     expect_error("nothing listens", lambda: stage.gateway.connect(stage.bad.vip4, 80), ConnectionRefusedError)

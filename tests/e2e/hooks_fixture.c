@@ -166,6 +166,9 @@ void fixture_start(struct fixture *fixture, const char *bpffs)
 	errno = -error;
 	if (error)
 		die("hooks_load");
+	/* The rows are about a policy that is known, but for the one that says otherwise. */
+	if (!fixture->policy_unknown && hooks_policy_is_known(fixture->hooks) != 0)
+		die("hooks_policy_is_known");
 	error = hooks_attach_witness(fixture->hooks, fixture->agent_cgroup);
 	errno = -error;
 	if (error)

@@ -42,6 +42,7 @@ struct fixture {
 	struct postern_syn_record *syns;
 	size_t syn_count;
 
+	bool policy_unknown; /* fixture_start() leaves the maps as a new node's are */
 	bool row_failed;
 	bool row_skipped;
 };
@@ -109,7 +110,7 @@ const struct postern_connect_record *await_record(struct fixture *fixture, enum 
                                                   size_t nth, int milliseconds);
 const struct postern_syn_record *await_syn(struct fixture *fixture, uint16_t port, size_t nth, int milliseconds);
 /* By a raw socket: the SYN again, a RST, an ICMP unreachable. */
-void release_syn(struct fixture *fixture, const struct postern_syn_record *syn);
+void send_syn_again(struct fixture *fixture, const struct postern_syn_record *syn);
 void refuse_syn(struct fixture *fixture, const struct postern_syn_record *syn, bool unreachable);
 int listener_of(struct fixture *fixture, const struct postern_syn_record *syn);
 /* Waits for the records of G's connect, releases it, accepts A. -1: it failed, and that was said. */

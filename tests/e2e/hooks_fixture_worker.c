@@ -139,7 +139,7 @@ static void send_packet(struct fixture *fixture, const struct packet *packet)
 	expect_error(fixture, "sending by raw socket", 0, sent == -1 ? errno : 0);
 }
 
-void release_syn(struct fixture *fixture, const struct postern_syn_record *syn)
+void send_syn_again(struct fixture *fixture, const struct postern_syn_record *syn)
 {
 	struct packet packet;
 
@@ -184,7 +184,7 @@ int establish(struct fixture *fixture, int g)
 	expect_number(fixture, "the SYN's sequence number, by the CONNECT record", syn->header.isn,
 	              connect->header.isn);
 	expect_error(fixture, "connect() before the release", ETIMEDOUT, await_connected(g, 0));
-	release_syn(fixture, syn);
+	send_syn_again(fixture, syn);
 	expect_error(fixture, "connect() after the release", 0, await_connected(g, PATIENCE_MS));
 	a = await_accept(listener_of(fixture, syn), PATIENCE_MS);
 	if (expect_number(fixture, "accept() of A", 1, a >= 0))

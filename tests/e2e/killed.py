@@ -5,12 +5,13 @@
 import os
 import sys
 import threading
+import time
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from lib import backend as scripts
 from lib.backend import Backend
-from lib.case import case, expect, expect_error, expect_that, main
+from lib.case import SLOWNESS, case, expect, expect_error, expect_that, main
 from lib.pattern import Checker, Pattern
 from lib.process import run_in
 from lib.sockets import finish_connect
@@ -126,6 +127,27 @@ def lost_syns(stage, ports):
     """)
 
 
+@case("killed and started again at once: how long until a connect works, and until then each is refused", limit=120)
+def first_connect(stage):
+    stage.revive()
+    with Backend(stage.backend, backend4(2), PORT, stage.context) as backend:
+        def connects():
+            try:
+                return stage.gateway.connect(stage.service.vip4, 80)
+            except ConnectionRefusedError:
+                return None
+        begun = time.monotonic()
+        stage.agent.kill()
+        new = stage.start_agent(ready=False)
+        with until(connects, 90 * SLOWNESS, "a connect that works") as g:
+            lasted = time.monotonic() - begun
+            g.sendall(b"after the kill")
+            expect("bytes through the new agent", backend.take().receive_exactly(14), b"after the kill")
+        new.wait_ready()
+        proof = new.status()["proof"]["milliseconds"]
+    print(f"     {lasted * 1000:.0f} ms from SIGKILL to the first new connection, {proof} ms of them the start-up proof")
+
+
 @case("in mid-download: the gateway sees a reset, never a clean end", limit=90)
 def download(stage):
     stage.revive()
@@ -203,8 +225,8 @@ def real_gateway(stage):
     except ConnectionResetError:
         pass
     expect_that("less than the whole", received < 64 << 20, received)
-    expect_that("nginx's own word: the upstream reset", stage.front.errors("reset by peer") or
-                stage.front.errors("prematurely closed"), stage.front.process.lines[-5:])
+    until(lambda: stage.front.errors("reset by peer") or stage.front.errors("prematurely closed"), 10,
+          "nginx's own word: the upstream reset")
 
 
 if __name__ == "__main__":

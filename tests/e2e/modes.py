@@ -103,6 +103,27 @@ for each_index, (each_version, each_cipher, _, _) in enumerate(SUITES):
     declare(each_index, each_version, each_cipher)
 
 
+@case("sessions are resumed, with TLS 1.2 and 1.3, in the kernel or not: nginx says so, and so does posternctl")
+def resumed(stage):
+    for version, cipher, _, service, _ in stage.suites:
+        before = stage.agent.status()["workers"]["handshakes_resumed"]
+        rounds = []
+        for _ in range(3):
+            connection = http.client.HTTPConnection(service.vip4, 80, timeout=60)
+            connection.sock = stage.gateway.connect(service.vip4, 80, timeout=60)
+            answer = client.exchange(connection, "/")
+            rounds.append((answer.values["reused"], stage.connection(service)["resumed"]))
+            expect(f"{cipher}: bytes", client.exchange(connection, "/files/some", keep=SIZE).body ==
+                   Pattern().whole(SIZE), True)
+            client.exchange(connection, "/", headers={"Connection": "close"})
+            connection.close()
+            until(lambda: all(each["destination"] != f"{service.vip4}:80" for each in stage.agent.connections()), 5,
+                  "no connection left")
+        expect(f"{version} {cipher}: reused, as nginx and posternctl say of the last two", rounds[1:], [("r", True)] * 2)
+        expect(f"{cipher}: resumptions counted",
+               stage.agent.status()["workers"]["handshakes_resumed"] - before >= 2, True)
+
+
 @case("with kTLS switched off everything works in user space, and the status says why", limit=120)
 def switched_off(stage):
     stage.agent.stop()

@@ -5,8 +5,10 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,6 +40,12 @@ static void expect_key(struct fixture *fixture, const char *what, const char *ad
 	destination_format(&expected, expected_text);
 	destination_format(seen, seen_text);
 	expect_text(fixture, what, expected_text, seen_text);
+}
+
+/* The same of a socket that is none of the agent's. */
+static bool passed_storage_of(struct fixture *fixture, int g, struct postern_passed_socket *storage)
+{
+	return bpf_map_lookup_elem(hooks_passed_socket_fd(fixture->hooks), &g, storage) == 0;
 }
 
 /* G's storage, as the programs see it. false: it has none. */
@@ -138,7 +146,8 @@ static void plain_and_none(struct fixture *fixture)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_close_ int g = g_socket(fixture, strchr(cases[i].address, ':') ? AF_INET6 : AF_INET);
 		long long before = counter(fixture, cases[i].counter);
-		struct postern_gateway_socket storage = {0};
+		struct postern_gateway_socket storage;
+		struct postern_passed_socket passed;
 		char peer[64];
 
 		if (cases[i].known)
@@ -147,15 +156,80 @@ static void plain_and_none(struct fixture *fixture)
 		expect_error(fixture, cases[i].address, 0, await_connected(g, PATIENCE_MS));
 		_cleanup_close_ int accepted = await_accept(server_fd, PATIENCE_MS);
 		expect_number(fixture, "counter", before + 1, counter(fixture, cases[i].counter));
-		expect_number(fixture, "storage", cases[i].known, storage_of(fixture, g, &storage));
-		if (cases[i].known) {
-			expect_number(fixture, "verdict stored", POSTERN_VERDICT_PLAIN, storage.verdict);
-			expect_key(fixture, "destination stored", cases[i].address, SERVER_PORT, &storage.destination);
+		expect_number(fixture, "storage of one that went to the agent", 0, storage_of(fixture, g, &storage));
+		/* It knows itself what it dialed. */
+		expect_number(fixture, "storage of one that passed", 0, passed_storage_of(fixture, g, &passed));
+		if (cases[i].known)
 			delete_destination(fixture, cases[i].address, SERVER_PORT);
-		}
 		snprintf(peer, sizeof(peer), "%s %u", cases[i].address, SERVER_PORT);
 		expect_text(fixture, "getpeername()", peer, peer_name(g));
 	}
+}
+
+static int32_t v4_of(const struct postern_destination_key *key)
+{
+	int32_t word;
+
+	memcpy(&word, key->address.byte + 12, sizeof(word));
+	return word;
+}
+
+/* A program behind ours, as a load balancer at the socket is one: every connect goes to one address. */
+static int attach_balancer(struct fixture *fixture, const char *to, uint16_t port)
+{
+	const struct postern_destination_key key = key_of(to, port);
+	const struct bpf_insn program[] = {
+	        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .imm = v4_of(&key)},
+	        {.code = BPF_STX | BPF_MEM | BPF_W,
+	         .dst_reg = BPF_REG_1,
+	         .src_reg = BPF_REG_2,
+	         .off = offsetof(struct bpf_sock_addr, user_ip4)},
+	        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .imm = key.port},
+	        {.code = BPF_STX | BPF_MEM | BPF_W,
+	         .dst_reg = BPF_REG_1,
+	         .src_reg = BPF_REG_2,
+	         .off = offsetof(struct bpf_sock_addr, user_port)},
+	        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1},
+	        {.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_CGROUP_INET4_CONNECT);
+	_cleanup_close_ int loaded = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "balancer", "GPL", program,
+	                                           ARRAY_SIZE(program), &options);
+	_cleanup_close_ int cgroup = open(fixture->gateway_cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int link = loaded >= 0 && cgroup >= 0 ? bpf_link_create(loaded, cgroup, BPF_CGROUP_INET4_CONNECT, NULL) : -1;
+	expect_number(fixture, "the balancer's link", 1, link >= 0);
+	return link;
+}
+
+/*
+ * The VIP of an uncovered Service, which the balancer leads to a covered endpoint: in plain, until the VIP is covered.
+ * The first one is noticed by where its socket goes, the second one is known before.
+ */
+static void plain_led_elsewhere(struct fixture *fixture)
+{
+	_cleanup_close_ int link = attach_balancer(fixture, "198.51.100.24", SERVER_PORT);
+
+	set_destination(fixture, "198.51.100.24", SERVER_PORT, POSTERN_VERDICT_TLS, SETTINGS_ID);
+	for (int i = 0; i < 2; i++) {
+		_cleanup_close_ int g = g_socket(fixture, AF_INET);
+		struct postern_passed_socket passed = {0};
+		char byte = 'l';
+
+		set_destination(fixture, "198.51.100.23", 80, POSTERN_VERDICT_PLAIN, 0);
+		dial(g, "198.51.100.23", 80);
+		expect_error(fixture, "connect() to the VIP", 0, await_connected(g, PATIENCE_MS));
+		_cleanup_close_ int accepted = await_accept(server_fd, PATIENCE_MS);
+		expect_number(fixture, "storage", 1, passed_storage_of(fixture, g, &passed));
+		expect_number(fixture, "flags stored", 0, passed.flags);
+		expect_key(fixture, "destination stored", "198.51.100.23", 80, &passed.destination);
+		expect_number(fixture, "send()", 1, send(g, &byte, 1, 0));
+		expect_number(fixture, "bytes at the endpoint", 1, await_bytes(accepted, &byte, 1, PATIENCE_MS));
+		set_destination(fixture, "198.51.100.23", 80, POSTERN_VERDICT_TLS, SETTINGS_ID);
+		expect_number(fixture, "send()", 1, send(g, &byte, 1, 0));
+		expect_number(fixture, "bytes after the VIP is covered", -1, await_bytes(accepted, &byte, 1, 100));
+	}
+	delete_destination(fixture, "198.51.100.23", 80);
+	delete_destination(fixture, "198.51.100.24", SERVER_PORT);
 }
 
 static void deny(struct fixture *fixture)
@@ -509,6 +583,7 @@ int main(int argc, char **argv)
 	        {"tls: IPv4-mapped", tls_mapped},
 	        {"tls: a key for any port", tls_any_port},
 	        {"plain, and none of our business", plain_and_none},
+	        {"plain, led elsewhere by another program", plain_led_elsewhere},
 	        {"deny", deny},
 	        {"hold: what a miss is", hold},
 	        {"not a stream", not_stream},

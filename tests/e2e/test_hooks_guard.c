@@ -12,14 +12,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <bpf/bpf.h>
+
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "hooks_fixture.h"
 
 #define SERVER_PORT 8080
+#define SEGMENTS    64  /* more than the guard waits for before it makes a note */
 #define A_MOMENT    100 /* ms: long enough for a byte that is not dropped, on loopback */
 
 static int server_fd;
+static bool make_long; /* connections get so long that the guard notes what it found */
 
 static void prepare(struct fixture *fixture)
 {
@@ -34,6 +38,28 @@ static int g_for(struct fixture *fixture, const char *address)
 	return g_socket(fixture, strchr(address, ':') ? AF_INET6 : AF_INET);
 }
 
+static bool note_of(struct fixture *fixture, int g, struct postern_judged_socket *note)
+{
+	return bpf_map_lookup_elem(hooks_judged_socket_fd(fixture->hooks), &g, note) == 0;
+}
+
+/* Each byte a segment of its own. */
+static void lengthen(struct fixture *fixture, int g, int accepted)
+{
+	struct postern_judged_socket note = {0};
+	const int on = 1;
+	char byte = 'l';
+
+	setsockopt(g, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	for (int i = 0; i < SEGMENTS; i++) {
+		if (send(g, &byte, 1, 0) != 1 || await_bytes(accepted, &byte, 1, PATIENCE_MS) != 1) {
+			expect_number(fixture, "segments that came", SEGMENTS, i);
+			return;
+		}
+	}
+	expect_number(fixture, "the guard's note", 1, note_of(fixture, g, &note) && note.generation != 0);
+}
+
 /* A plain connection of the gateway, up and proved by a byte. */
 static int pooled(struct fixture *fixture, const char *address, int *accepted)
 {
@@ -45,6 +71,8 @@ static int pooled(struct fixture *fixture, const char *address, int *accepted)
 	*accepted = await_accept(server_fd, PATIENCE_MS);
 	expect_number(fixture, "send()", 1, send(g, &byte, 1, 0));
 	expect_number(fixture, "bytes before the policy", 1, await_bytes(*accepted, &byte, 1, PATIENCE_MS));
+	if (make_long)
+		lengthen(fixture, g, *accepted);
 	return g;
 }
 
@@ -272,6 +300,8 @@ static int dial_vip(struct fixture *fixture, int *accepted)
 	dial(g, "198.51.100.90", 80);
 	expect_error(fixture, "connect() to the VIP", 0, await_connected(g, PATIENCE_MS));
 	*accepted = await_accept(server_fd, PATIENCE_MS);
+	if (make_long)
+		lengthen(fixture, g, *accepted);
 	return g;
 }
 
@@ -291,7 +321,10 @@ static void translated(struct fixture *fixture)
 	/* The VIP becomes covered: now the same connection is held, whatever its endpoint is. */
 	set_destination(fixture, "198.51.100.90", 80, POSTERN_VERDICT_TLS, 1);
 	expect_dropped(fixture, g, accepted);
-	/* A VIP that nobody knows leaves no storage: then the packet decides, and its end is covered. */
+	delete_destination(fixture, "198.51.100.91", SERVER_PORT);
+	expect_dropped(fixture, g, accepted);
+	set_destination(fixture, "198.51.100.91", SERVER_PORT, POSTERN_VERDICT_TLS, 1);
+	/* A VIP that nobody knows says nothing: then the packet decides, and its end is covered. */
 	delete_destination(fixture, "198.51.100.90", 80);
 	long long before = counter(fixture, POSTERN_COUNT_GUARD_SYN_DROPPED);
 	other = g_socket(fixture, AF_INET);
@@ -299,8 +332,97 @@ static void translated(struct fixture *fixture)
 	expect_at_least(fixture, "guard_syn_dropped", before + 1,
 	                await_counter(fixture, POSTERN_COUNT_GUARD_SYN_DROPPED, before + 1, PATIENCE_MS));
 	expect_number(fixture, "the backend's accept()", -1, other_accepted = await_accept(server_fd, A_MOMENT));
+	close(TAKE_FD(other)); /* or its SYN would come again, and be accepted by the next row */
 	delete_destination(fixture, "198.51.100.91", SERVER_PORT);
 	translate(false);
+}
+
+/* ---- long connections: what was noted is good for one generation of the policy, and for one connect() ---- */
+
+static void noted(struct fixture *fixture, void (*run)(struct fixture *fixture))
+{
+	make_long = true;
+	run(fixture);
+	make_long = false;
+}
+
+static void noted_payload(struct fixture *fixture)
+{
+	noted(fixture, pooled_payload);
+}
+
+static void noted_hold(struct fixture *fixture)
+{
+	noted(fixture, pooled_hold);
+}
+
+static void noted_uncovered(struct fixture *fixture)
+{
+	noted(fixture, uncovered);
+}
+
+static void noted_without_entry(struct fixture *fixture)
+{
+	noted(fixture, without_entry);
+}
+
+static void noted_translated(struct fixture *fixture)
+{
+	noted(fixture, translated);
+}
+
+/* Every switch that makes a miss a HOLD. */
+static void noted_strict(struct fixture *fixture)
+{
+	_cleanup_close_ int accepted = -1;
+	int g;
+
+	set_cidr(fixture, "203.0.113.0/24", true);
+	make_long = true;
+	g = pooled(fixture, "203.0.113.71", &accepted);
+	make_long = false;
+	set_config(fixture, true, false);
+	expect_dropped(fixture, g, accepted);
+	set_config(fixture, false, false);
+	set_cidr(fixture, "203.0.113.0/24", false);
+	close(g);
+}
+
+/* A policy that changes all the time: each byte after it is judged by it, however short before it was noted again. */
+static void noted_again(struct fixture *fixture)
+{
+	_cleanup_close_ int accepted = -1, g = -1;
+
+	make_long = true;
+	g = pooled(fixture, both_families[0], &accepted);
+	make_long = false;
+	for (int i = 0; i < 20; i++) {
+		char byte;
+
+		set_destination(fixture, "198.51.100.99", 1, POSTERN_VERDICT_TLS, 1); /* another one's */
+		expect_passed(fixture, g, accepted);
+		set_destination(fixture, both_families[0], SERVER_PORT, POSTERN_VERDICT_TLS, 1);
+		expect_dropped(fixture, g, accepted);
+		delete_destination(fixture, both_families[0], SERVER_PORT);
+		expect_number(fixture, "bytes sent again", 1, await_bytes(accepted, &byte, 1, RETRANSMIT_MS));
+		delete_destination(fixture, "198.51.100.99", 1);
+	}
+}
+
+static void noted_and_used_again(struct fixture *fixture)
+{
+	const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+	struct postern_judged_socket note;
+	_cleanup_close_ int accepted = -1, g = -1;
+
+	make_long = true;
+	g = pooled(fixture, both_families[0], &accepted);
+	make_long = false;
+	set_destination(fixture, "198.51.100.73", SERVER_PORT, POSTERN_VERDICT_TLS, 1);
+	expect_number(fixture, "connect() to nowhere", 0, connect(g, &nowhere, sizeof(nowhere)));
+	dial(g, "198.51.100.73", SERVER_PORT);
+	expect_number(fixture, "a note after the next connect()", 0, note_of(fixture, g, &note));
+	delete_destination(fixture, "198.51.100.73", SERVER_PORT);
 }
 
 int main(int argc, char **argv)
@@ -316,7 +438,15 @@ int main(int argc, char **argv)
 	        {"passes: answers to clients", inbound},
 	        {"observe: nothing is dropped", observed},
 	        {"no entry: it guards all the same", without_entry},
-	        {"NAT: judged by what connect() found", translated},
+	        {"NAT: judged by what was dialed", translated},
+	        {"noted: payload is dropped", noted_payload},
+	        {"noted: payload is dropped on HOLD", noted_hold},
+	        {"noted: payload is dropped in strict mode", noted_strict},
+	        {"noted: uncovered passes", noted_uncovered},
+	        {"noted: no entry", noted_without_entry},
+	        {"noted: NAT", noted_translated},
+	        {"noted: again and again", noted_again},
+	        {"noted: used again", noted_and_used_again},
 	};
 
 	return fixture_main(argc, argv, rows, ARRAY_SIZE(rows), prepare);

@@ -8,6 +8,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +92,7 @@ static struct lane start(struct fixture *fixture, int g)
 {
 	struct lane lane = {.g = g, .a = -1};
 
+	forget_records(fixture); /* of one before that had the same port */
 	dial(g, TARGET, 443);
 	lane.port = local_port(g);
 	offer(fixture, &lane);
@@ -304,6 +307,153 @@ static void partial_send(struct fixture *fixture)
 	receive_all(fixture, &lane);
 }
 
+#define LEAVE_SIZE  MIX_SIZE
+#define MESSAGE_MAX 65536
+
+struct writer {
+	struct lane *lane;
+	unsigned int seed;
+	bool failed;
+};
+
+/*
+ * G sends on a thread of its own, by send() and sendfile(), as fast as it can: 200 KB in small messages, which are
+ * redirected, and 200 KB in large ones, in turn.
+ */
+static void *write_all(void *argument)
+{
+	static __thread uint8_t bytes[MESSAGE_MAX];
+	struct writer *writer = argument;
+	struct lane *lane = writer->lane;
+
+	while (lane->sent < LEAVE_SIZE && !writer->failed) {
+		bool large = lane->sent / 200000 % 2 != 0;
+		size_t size = 1 + (size_t)rand_r(&writer->seed) % (large ? sizeof(bytes) : 3000);
+		off_t offset = (off_t)lane->sent;
+		ssize_t sent;
+
+		if (size > LEAVE_SIZE - lane->sent)
+			size = LEAVE_SIZE - lane->sent;
+		if (rand_r(&writer->seed) % 4 == 0) {
+			sent = sendfile(lane->g, pattern_file, &offset, size);
+		} else {
+			for (size_t i = 0; i < size; i++)
+				bytes[i] = pattern(lane->sent + i);
+			sent = send(lane->g, bytes, size, MSG_NOSIGNAL);
+		}
+		if (sent > 0) {
+			__atomic_store_n(&lane->sent, lane->sent + (uint64_t)sent, __ATOMIC_RELAXED);
+		} else if (errno == EAGAIN) {
+			struct pollfd wait = {.fd = lane->g, .events = POLLOUT};
+
+			writer->failed = poll(&wait, 1, PATIENCE_MS) != 1;
+		} else {
+			writer->failed = true;
+		}
+	}
+	return NULL;
+}
+
+/* Until A's queues hold so much that whoever leaves too early loses some of it; or the writer has come to its end. */
+static void await_backlog(const struct lane *lane)
+{
+	uint64_t sent;
+
+	do {
+		sched_yield();
+		sent = __atomic_load_n(&lane->sent, __ATOMIC_RELAXED);
+	} while (sent < LEAVE_SIZE && sent - lane->received < 100000);
+}
+
+/* As receive_some(), by splice(): it reads A's TCP queue alone, whatever else there is. */
+static long splice_out(struct fixture *fixture, struct lane *lane, const int ends[2])
+{
+	ssize_t length = splice(lane->a, NULL, ends[1], NULL, 65536, SPLICE_F_NONBLOCK);
+
+	if (length <= 0 || read(ends[0], scratch, (size_t)length) != length)
+		return 0;
+	for (ssize_t i = 0; i < length; i++) {
+		if (scratch[i] == pattern(lane->received + (uint64_t)i))
+			continue;
+		expect_number(fixture, "spliced byte in its place", (long long)lane->received + i, -1);
+		_exit(1);
+	}
+	lane->received += (uint64_t)length;
+	return length;
+}
+
+/*
+ * The agent's side of one connection, as relay_lane.c has it. True: it left the lane. It must, if the writer had more
+ * than one message to go when it was asked to.
+ */
+static bool read_and_leave(struct fixture *fixture, struct lane *lane, unsigned int *seed, const int ends[2])
+{
+	uint64_t ask_at = (uint64_t)rand_r(seed) % (LEAVE_SIZE / 2);
+	struct postern_lane_slot *slot = lane->slot;
+	bool left = false, must_leave = false;
+
+	while (lane->received < LEAVE_SIZE) {
+		struct pollfd wait = {.fd = lane->a, .events = POLLIN};
+		size_t size = rand_r(seed) % 2 ? sizeof(scratch) : 1 + (size_t)rand_r(seed) % 5000;
+		long length = left ? splice_out(fixture, lane, ends) : receive_some(fixture, lane, size);
+
+		if (length < 0 || (length == 0 && poll(&wait, 1, PATIENCE_MS) != 1))
+			break;
+		if (!slot->leave && lane->received >= ask_at) {
+			await_backlog(lane);
+			__atomic_store_n(&slot->leave, 1, __ATOMIC_SEQ_CST);
+			must_leave = __atomic_load_n(&lane->sent, __ATOMIC_SEQ_CST) + 2 * MESSAGE_MAX < LEAVE_SIZE;
+		}
+		if (left || !__atomic_load_n(&slot->left, __ATOMIC_ACQUIRE) ||
+		    (int32_t)((uint32_t)slot->agent_read - slot->redirected_until) < 0)
+			continue;
+		left = true;
+		expect_error(fixture, "G leaves", 0, -hooks_lane_leave_gateway(fixture->hooks, lane->cookie));
+		expect_error(fixture, "A leaves", 0, -hooks_lane_leave_agent(fixture->hooks, lane->cookie));
+	}
+	expect_number(fixture, "bytes received", LEAVE_SIZE, (long long)lane->received);
+	if (must_leave)
+		expect_number(fixture, "asked in time, it left", true, left);
+	return left;
+}
+
+/* Both sockets leave in mid-stream, at any moment, and the rest is spliced: every byte once and in its place. */
+static void leaving(struct fixture *fixture)
+{
+	unsigned int seed = 1;
+	unsigned int left = 0;
+	unsigned long long redirected = 0;
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) == -1)
+		return;
+	for (unsigned int i = 0; i < 40 && !fixture->row_failed; i++) {
+		struct lane lane = start(fixture, g_socket(fixture, AF_INET));
+		struct writer writer = {.lane = &lane, .seed = i + 1};
+		pthread_t thread;
+
+		if (lane.a == -1)
+			break;
+		join(fixture, &lane);
+		if (pthread_create(&thread, NULL, write_all, &writer) != 0)
+			break;
+		left += read_and_leave(fixture, &lane, &seed, ends);
+		writer.failed |= fixture->row_failed;
+		pthread_join(thread, NULL);
+		expect_number(fixture, "sends that failed", 0, writer.failed);
+		redirected += lane.slot->redirected;
+		close(lane.g);
+		lane.g = -1;
+		expect_number(fixture, "the end", 0, await_bytes(lane.a, scratch, 1, PATIENCE_MS));
+		close_lane(&lane);
+	}
+	close(ends[0]);
+	close(ends[1]);
+	/* Who asks near the end gets no answer, perhaps: there was no message after it. */
+	expect_at_least(fixture, "connections that left", 24, left);
+	expect_at_least(fixture, "messages redirected before", 100, (long long)redirected);
+}
+
 static void end(struct fixture *fixture)
 {
 	_cleanup_(close_lane) struct lane lane = start(fixture, g_socket(fixture, AF_INET));
@@ -418,7 +568,7 @@ static void fast_open(struct fixture *fixture)
 	const struct postern_syn_record *syn = await_syn(fixture, lane.port, 0, PATIENCE_MS);
 	if (!expect_number(fixture, "a SYN record", 1, syn != NULL) || !lane.slot)
 		return;
-	release_syn(fixture, syn);
+	send_syn_again(fixture, syn);
 	lane.a = await_accept(listener_of(fixture, syn), PATIENCE_MS);
 	join(fixture, &lane);
 	expect_number(fixture, "G is in the lane", 1, hooks_lane_has_gateway(fixture->hooks, lane.cookie));
@@ -439,6 +589,7 @@ int main(int argc, char **argv)
 	        {"every way to send", mixed},
 	        {"the window", window},
 	        {"a partial send", partial_send},
+	        {"leaving it in mid-stream", leaving},
 	        {"the end of G's bytes", end},
 	        {"the slot comes back", closed},
 	        {"not joined: switched off", switched_off},

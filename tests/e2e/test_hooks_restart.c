@@ -102,6 +102,42 @@ static void expect_uncovered_connect(struct fixture *fixture)
 
 /* ---- rows ---- */
 
+/* A connect that the maps say nothing of, as a new node's: it is held, and refused when nobody listens. */
+static void new_node(struct fixture *fixture)
+{
+	_cleanup_close_ int g = -1;
+
+	fixture->policy_unknown = true;
+	fixture_start(fixture, pins);
+	fixture->policy_unknown = false;
+	g = g_socket(fixture, AF_INET);
+	expect_error(fixture, "connect() before there is a policy", EINPROGRESS, dial(g, UNCOVERED, SERVER_PORT));
+	expect_number(fixture, "its SYN is held by the agent", true,
+	              await_syn(fixture, local_port(g), 0, PATIENCE_MS) != NULL);
+	expect_number(fixture, "the backend got nothing", -1, await_accept(server_fd, 300));
+	_cleanup_close_ int home = g_socket(fixture, AF_INET);
+	dial(home, "127.0.0.1", SERVER_PORT);
+	expect_error(fixture, "loopback is none of ours", 0, await_connected(home, PATIENCE_MS));
+	_cleanup_close_ int at_home = await_accept(server_fd, PATIENCE_MS);
+
+	/* The agent dies before it knew one: still nothing passes. */
+	fixture_stop(fixture);
+	_cleanup_close_ int refused = g_socket(fixture, AF_INET);
+	expect_error(fixture, "connect() without an agent", ECONNREFUSED, dial(refused, UNCOVERED, SERVER_PORT));
+
+	/* It knew one, and dies: what the maps say stays in force. */
+	fixture->policy_unknown = true;
+	fixture_start(fixture, pins);
+	expect_number(fixture, "hooks_policy_is_known()", 0, hooks_policy_is_known(fixture->hooks));
+	expect_uncovered_connect(fixture);
+	fixture_stop(fixture);
+	expect_uncovered_connect(fixture);
+	fixture_start(fixture, pins);
+	fixture->policy_unknown = false;
+	expect_uncovered_connect(fixture);
+	finish(fixture);
+}
+
 static void agent_gone(struct fixture *fixture)
 {
 	begin(fixture);
@@ -288,7 +324,7 @@ static int load_error(const char *bpffs)
 
 static void refused_pins(struct fixture *fixture)
 {
-	char path[PATH_MAX + 64], map_path[PATH_MAX + 64];
+	char map_path[PATH_MAX + 64];
 	uint32_t index = 0;
 	struct postern_meta meta = {.abi_version = POSTERN_ABI_VERSION + 1};
 
@@ -298,11 +334,6 @@ static void refused_pins(struct fixture *fixture)
 
 	begin(fixture);
 	fixture_stop(fixture);
-	snprintf(path, sizeof(path), "%s/v%d", pins, POSTERN_ABI_VERSION + 1);
-	mkdir(path, 0700);
-	expect_error(fixture, "another version beside ours", EEXIST, load_error(pins));
-	rmdir(path);
-
 	snprintf(map_path, sizeof(map_path), "%s/v%d/meta", pins, POSTERN_ABI_VERSION);
 	_cleanup_close_ int map = bpf_obj_get(map_path);
 	expect_number(fixture, "write into the pinned map", 0, bpf_map_update_elem(map, &index, &meta, BPF_ANY));
@@ -322,9 +353,43 @@ static void refused_pins(struct fixture *fixture)
 	expect_at_least(fixture, "hooks_uninstall()", 0, hooks_uninstall(pins));
 }
 
+/* What an agent of another ABI number left on another gateway's cgroup goes when its gateway has our hooks, or is none.
+ */
+static void other_versions(struct fixture *fixture)
+{
+	const char *const configured[] = {"not/attached"};
+	char version[PATH_MAX + 16], links[PATH_MAX + 32], kept[PATH_MAX + 64], former[PATH_MAX + 64];
+
+	begin(fixture);
+	expect_number(fixture, "hooks_other_versions() without any", false, hooks_other_versions(fixture->hooks));
+	snprintf(version, sizeof(version), "%s/v%d", pins, POSTERN_ABI_VERSION + 1);
+	snprintf(links, sizeof(links), "%s/links", version);
+	snprintf(kept, sizeof(kept), "%s/not_2fattached", links);
+	snprintf(former, sizeof(former), "%s/former", links);
+	mkdir(version, 0700);
+	mkdir(links, 0700);
+	mkdir(kept, 0700);
+	mkdir(former, 0700);
+	expect_number(fixture, "hooks_other_versions()", true, hooks_other_versions(fixture->hooks));
+	expect_number(fixture, "directories taken away while one drains", 0,
+	              hooks_clear_other_versions(fixture->hooks, NULL, 0, true));
+	expect_number(fixture, "the former gateway's, while one drains", 0, access(former, F_OK));
+	expect_number(fixture, "directories taken away", 0,
+	              hooks_clear_other_versions(fixture->hooks, configured, ARRAY_SIZE(configured), false));
+	expect_number(fixture, "the former gateway's", -1, access(former, F_OK));
+	expect_number(fixture, "the hooks of one that has none of ours", 0, access(kept, F_OK));
+	expect_number(fixture, "directories taken away, nobody's", 1,
+	              hooks_clear_other_versions(fixture->hooks, NULL, 0, false));
+	expect_number(fixture, "the other version's directory", -1, access(version, F_OK));
+	expect_number(fixture, "hooks that go on", HOOKS, programs_on(fixture->gateway_cgroup));
+	fixture_stop(fixture);
+	expect_at_least(fixture, "hooks_uninstall()", 0, hooks_uninstall(pins));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct row rows[] = {
+	        {"a new node: nothing passes before there is a policy", new_node},
 	        {"agent gone: covered is refused, the rest is untouched", agent_gone},
 	        {"agent gone: the guard goes on", pooled_while_gone},
 	        {"restart: taken over in place", taken_over},
@@ -334,6 +399,7 @@ int main(int argc, char **argv)
 	        {"former gateways", former_gateways},
 	        {"uninstall leaves nothing", uninstall},
 	        {"pins that are refused", refused_pins},
+	        {"pins of another ABI number", other_versions},
 	};
 
 	return fixture_main(argc, argv, rows, ARRAY_SIZE(rows), prepare);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """posternd as the tests run it, and what posternctl says about it."""
 
+import ctypes
 import json
 import os
 import re
@@ -11,30 +12,34 @@ from lib.paths import POSTERNCTL, POSTERND
 from lib.process import Process, run
 from lib.waiting import until
 
+SYS_PIDFD_GETFD = 438
+
 
 class Agent:
     """One life of posternd. `switches`: e.g. {"ktls": "off", "coverage": "strict"}, given as its command-line flags."""
 
     def __init__(self, manifests, run_directory, bpffs, cgroup, gateways, cidrs, ports, workers=2, switches=None,
-                 ready=True):
-        """gateways: [{"name":, "cgroup":, "netns": path, "mode":}...]"""
+                 ready=True, env=None, before=()):
+        """`before`: words in front of the agent's own. gateways: [{"name":, "cgroup":, "netns": path, "mode":, "gatewayRef": ("namespace/name", ...)}...]"""
         self.run_directory, self.bpffs = run_directory, bpffs
         self.argv = [str(POSTERND), "--manifests", str(manifests), "--run-dir", str(run_directory),
                      "--bpffs", str(bpffs), "--agent-cgroup", str(cgroup), "--workers", str(workers),
                      "--ports", ports, "--log-level", os.environ.get("POSTERN_LOG_LEVEL", "info")]
         for gateway in gateways:
-            words = [gateway["name"], *(f"{key}={value}" for key, value in gateway.items() if key != "name")]
+            words = [gateway["name"], *(f"{key}={value}" for key, values in gateway.items() if key != "name"
+                                        for value in (values if isinstance(values, tuple) else (values,)))]
             self.argv += ["--gateway", ",".join(words)]
         for cidr in cidrs:
             self.argv += ["--cluster-cidr", cidr]
-        for name, value in (switches or {}).items():
+        # Not the default: agents of several tests run at a time.
+        for name, value in {"metrics-address": "", **(switches or {})}.items():
             self.argv += [f"--{name}", str(value)]
         self.argv += os.environ.get("POSTERN_FLAGS", "").split()  # for a developer's experiments
-        self.process = Process(self.argv, cgroup=cgroup)
+        self.process = Process([*before, *self.argv], cgroup=cgroup, env=env)
         if ready:
             self.wait_ready()
 
-    def wait_ready(self, within=90):
+    def wait_ready(self, within=90 if not os.environ.get("POSTERN_GUEST") else 300):
         self.process.wait_for(r"\bevent=ready\b|agent ready", within=within)
 
     @property
@@ -72,6 +77,12 @@ class Agent:
         """Newest first."""
         return self.ask("failures")
 
+    def failure_of(self, g, within=3):
+        """The newest failure of a G that was reset: it may see its end before the agent has written it down."""
+        port = g.getsockname()[1]
+        return until(lambda: next((each for each in self.failures() if each["gateway_port"] == port), None), within,
+                     f"a failure of G's port {port}")
+
     def counter(self, name):
         status = self.status()
         return status["counters"].get(name, status["failures"].get(name, 0))
@@ -96,6 +107,30 @@ class Agent:
         """The agent's own ports for a gateway, from its listeners."""
         listeners = self.status()["gateways"][gateway]["listeners"]
         return sorted({int(port) for port in re.findall(r"\d{4,5}", json.dumps(listeners))})
+
+    def backend_socket(self, address, port):
+        """A copy of one of the agent's B: the TCP socket that was connected to what G wanted to be connected to."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            for name in os.listdir(f"/proc/{self.pid}/fd"):
+                fd = libc.syscall(SYS_PIDFD_GETFD, pidfd, int(name), 0)
+                if fd < 0:
+                    continue
+                try:
+                    copy = socket.socket(fileno=fd)
+                except OSError:  # no socket
+                    os.close(fd)
+                    continue
+                try:
+                    if copy.type == socket.SOCK_STREAM and copy.getpeername()[:2] == (address, port):
+                        return copy
+                except OSError:  # not connected
+                    pass
+                copy.close()
+        finally:
+            os.close(pidfd)
+        raise AssertionError(f"the agent has no B to {address}:{port}")
 
     # What must not grow.
 

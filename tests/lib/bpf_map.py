@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A pinned BPF array map with BPF_F_MMAPABLE, mapped into the test: for looking at the lane's slots, and forging them."""
+"""
+Pinned BPF maps by the system call itself, for what bpftool cannot do: the lane's slots mapped into the test (to look at,
+and to forge), the keys of a sockhash.
+"""
 
 import ctypes
 import mmap
@@ -7,20 +10,44 @@ import os
 import platform
 import struct
 
+BPF_MAP_GET_NEXT_KEY = 4
 BPF_OBJ_GET = 7
 BPF_SYSCALL = {"x86_64": 321, "aarch64": 280}
+
+
+def _bpf(command, attributes):
+    result = ctypes.CDLL(None, use_errno=True).syscall(BPF_SYSCALL[platform.machine()], command,
+                                                       attributes.ljust(120, b"\0"), 120)
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
 
 
 def open_pinned(path):
     """A descriptor of a pinned object."""
     name = ctypes.create_string_buffer(str(path).encode())
-    attributes = struct.pack("QII", ctypes.addressof(name), 0, 0).ljust(120, b"\0")
-    descriptor = ctypes.CDLL(None, use_errno=True).syscall(BPF_SYSCALL[platform.machine()], BPF_OBJ_GET, attributes,
-                                                           len(attributes))
-    if descriptor < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), str(path))
-    return descriptor
+    try:
+        return _bpf(BPF_OBJ_GET, struct.pack("QII", ctypes.addressof(name), 0, 0))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def keys(path, size=8):
+    """The keys of a pinned hash map of any kind, which may change meanwhile: then some may be missing."""
+    key, following = ctypes.create_string_buffer(size), ctypes.create_string_buffer(size)
+    descriptor, found = open_pinned(path), []
+    try:
+        while True:
+            before = ctypes.addressof(key) if found else 0
+            try:
+                _bpf(BPF_MAP_GET_NEXT_KEY, struct.pack("IIQQ", descriptor, 0, before, ctypes.addressof(following)))
+            except FileNotFoundError:
+                return found
+            found.append(following.raw)
+            key.raw = following.raw
+    finally:
+        os.close(descriptor)
 
 
 class LaneSlots:

@@ -87,6 +87,11 @@ class Report:
         """The same of what was sent to the backend."""
         return [stream for stream in self.towards(*ports) if stream["bytes"] and not stream["tls"]]
 
+    def in_the_clear(self, *ports):
+        """Streams of these ports, in both directions, that are not TLS throughout, or have a marker in them."""
+        return [stream for stream in self.to_ports(*ports)
+                if stream["bytes"] and (not stream["tls"] or sum(stream["markers"]))]
+
     def syns(self, address, port):
         return self.raw["syns"].get(f"{address}:{port}", 0)
 

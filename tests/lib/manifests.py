@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Ordinary Kubernetes YAML: the objects that the agent reads from its directory, as a cluster's users write them."""
 
+import base64
 import os
 import re
 
@@ -36,17 +37,28 @@ def endpoint_slice(service_name, addresses, ports, namespace="default", suffix=N
     }
 
 
-def config_map(name, pem, namespace="default"):
-    return _object("v1", "ConfigMap", name, namespace, data={"ca.crt": pem})
+def config_map(name, pem, namespace="default", key="ca.crt"):
+    return _object("v1", "ConfigMap", name, namespace, data={key: pem})
+
+
+def tls_secret(name, leaf, namespace="default"):
+    """A certificate and its key, as a Gateway's clientCertificateRef and the option client-certificate name it."""
+    encoded = {key: base64.b64encode(path.read_bytes()).decode()
+               for key, path in (("tls.crt", leaf.certificate), ("tls.key", leaf.key))}
+    return _object("v1", "Secret", name, namespace, type="kubernetes.io/tls", data=encoded)
 
 
 def backend_tls_policy(name, service_name, hostname, ca_config_map, section=None, sans=(), options=None,
                        namespace="default"):
+    """ca_config_map None: the system's CAs."""
     target = {"group": "", "kind": "Service", "name": service_name}
     if section:
         target["sectionName"] = section
-    validation = {"hostname": hostname,
-                  "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": ca_config_map}]}
+    validation = {"hostname": hostname}
+    if ca_config_map:
+        validation["caCertificateRefs"] = [{"group": "", "kind": "ConfigMap", "name": ca_config_map}]
+    else:
+        validation["wellKnownCACertificates"] = "System"
     if sans:
         validation["subjectAltNames"] = [{"type": "Hostname", "hostname": san} for san in sans]
     spec = {"targetRefs": [target], "validation": validation}
@@ -55,10 +67,13 @@ def backend_tls_policy(name, service_name, hostname, ca_config_map, section=None
     return _object("gateway.networking.k8s.io/v1", "BackendTLSPolicy", name, namespace, spec=spec)
 
 
-def gateway(name, namespace="default"):
-    return _object("gateway.networking.k8s.io/v1", "Gateway", name, namespace, spec={
-        "gatewayClassName": "postern.dev/adopted",
-        "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]})
+def gateway(name, namespace="default", client_certificate=None):
+    """client_certificate: the Secret that backends are shown."""
+    spec = {"gatewayClassName": "postern.dev/adopted",
+            "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}
+    if client_certificate:
+        spec["tls"] = {"backend": {"clientCertificateRef": {"group": "", "kind": "Secret", "name": client_certificate}}}
+    return _object("gateway.networking.k8s.io/v1", "Gateway", name, namespace, spec=spec)
 
 
 def http_route(name, gateway_name, service_name, port, namespace="default"):

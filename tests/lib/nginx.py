@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Real nginx: as a TLS backend that tells what it saw, as a plain backend, and as a gateway."""
 
+from lib.case import SLOWNESS
 from lib.process import Process, run_in
 from lib.topology import bracketed
+
+CONNECT_TIMEOUT = f"{5 * SLOWNESS}s"  # a first handshake took 5.6 s in a guest on a loaded machine: a 504 that was no fault
 
 
 class Nginx:
@@ -46,8 +49,9 @@ class Nginx:
 
 def backend(directory, netns, cgroup, listeners, leaf=None, extra="", workers=1):
     """
-    A backend that answers what it saw of the connection: sni, protocol, cipher, reused, port. /files/ and PUT
-    /upload/ are for transfers. listeners: [(address, port)...]; without a leaf it is a plaintext backend.
+    A backend that answers what it saw of the connection: sni, protocol, cipher, reused, port, client (the subject of
+    its certificate), verified. /files/ and PUT /upload/ are for transfers. listeners: [(address, port)...]; without a
+    leaf it is a plaintext backend.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tls = " ssl" if leaf else ""
@@ -62,7 +66,7 @@ def backend(directory, netns, cgroup, listeners, leaf=None, extra="", workers=1)
             {extra}
             location / {{
                 default_type text/plain;
-                return 200 "sni=$ssl_server_name\\nprotocol=$ssl_protocol\\ncipher=$ssl_cipher\\nreused=$ssl_session_reused\\nport=$server_port\\nalpn=$ssl_alpn_protocol\\nmarker=$http_x_marker\\n";
+                return 200 "sni=$ssl_server_name\\nprotocol=$ssl_protocol\\ncipher=$ssl_cipher\\nreused=$ssl_session_reused\\nport=$server_port\\nalpn=$ssl_alpn_protocol\\nmarker=$http_x_marker\\nclient=$ssl_client_s_dn\\nverified=$ssl_client_verify\\n";
             }}
             location /files/ {{ alias {directory}/files/; }}
             location /upload/ {{ alias {directory}/upload/; dav_methods PUT; create_full_put_path on; }}
@@ -70,8 +74,8 @@ def backend(directory, netns, cgroup, listeners, leaf=None, extra="", workers=1)
     """, netns, cgroup, workers)
 
 
-def gateway(directory, netns, cgroup, address, port, routes, keepalive=0, connect_timeout="5s", read_timeout="60s",
-            workers=1):
+def gateway(directory, netns, cgroup, address, port, routes, keepalive=0, connect_timeout=CONNECT_TIMEOUT,
+            read_timeout="60s", workers=1):
     """
     A gateway: /NAME/... goes in plain HTTP to the addresses of routes[NAME], [(address, port)...]. As users configure
     it: no options that repeat requests which are not idempotent.

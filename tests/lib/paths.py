@@ -12,6 +12,7 @@ LIBRARY = Path(__file__).resolve().parent
 BUILD = Path(os.environ.get("POSTERN_BUILD") or REPOSITORY / os.environ.get("O", "build")).resolve()
 POSTERND = BUILD / "posternd"
 POSTERNCTL = BUILD / "posternctl"
+OTHER_ABI_POSTERND = BUILD / "tests/posternd-other-abi"
 
 PYTHON = "/usr/bin/python3"
 

@@ -17,6 +17,7 @@ import sys
 import threading
 
 if __name__ != "__main__":
+    from lib.case import SLOWNESS
     from lib.paths import PYTHON
     from lib.process import Process
 
@@ -38,11 +39,13 @@ class SocketMaker:
             raise OSError(int(answer or b"0"), f"no socket from the maker: {self._process.lines[-3:]}")
         return socket.socket(fileno=descriptors[0])
 
-    def connect(self, address, port, timeout=10, source=None, blocking=False):
+    def connect(self, address, port, timeout=None, source=None, blocking=False):
         """
-        A connected TCP socket, or the kernel's own error. With a timeout Python makes the descriptor O_NONBLOCK, as
+        A connected TCP socket, or the kernel's own error. timeout: of each call on it (10 s; longer in a guest), a
+        sendall() of any size included. With a timeout Python makes the descriptor O_NONBLOCK, as
         event-driven gateways do; blocking=True leaves it blocking, and the kernel keeps the timeout.
         """
+        timeout = 10 * SLOWNESS if timeout is None else timeout
         sock = self.socket(family_of(address))
         try:
             if blocking:

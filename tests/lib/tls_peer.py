@@ -46,6 +46,15 @@ class TlsPeer:
                 if not self._fill():
                     raise ConnectionAbortedError("the other end closed during the handshake") from None
 
+    def answer_to(self, hello):
+        """What the server has to say to a ClientHello; the test sends as much of it as it likes."""
+        self._incoming.write(hello)
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        return self._outgoing.read()
+
     def send(self, data):
         view = memoryview(data)
         for start in range(0, len(view), READ):
@@ -121,6 +130,30 @@ class TlsPeer:
                     self._kept.insert(0, data[most:])
                 return data[:most]
             return self.tls.read(most)  # what it has to answer goes out with the next write
+
+    # For an end that never blocks (lib/streaming.py).
+
+    def take_outgoing(self):
+        """Records that are to be sent."""
+        with self._lock:
+            return self._outgoing.read()
+
+    def decrypt(self, data):
+        """What these bytes of the wire bring; `ending` is set at close_notify."""
+        with self._lock:
+            self._incoming.write(data)
+        pieces = []
+        while self.ending is None:
+            try:
+                if data := self._read(READ):
+                    pieces.append(data)
+                else:
+                    self.ending = "close_notify"
+            except ssl.SSLZeroReturnError:
+                self.ending = "close_notify"
+            except ssl.SSLWantReadError:
+                break
+        return b"".join(pieces)
 
     def _fill(self):
         data = self.sock.recv(READ)

@@ -37,6 +37,7 @@ def bracketed(address):
 class Topology:
     def __init__(self):
         self._names = {}
+        self._joined = {}  # name -> addresses of both ends
         self._dnat = {}  # (where, address, port) -> endpoints
         try:
             self._build()
@@ -73,6 +74,7 @@ class Topology:
     def join(self, name, address4, address6, node4, node6):
         """A veth pair from a namespace (eth0) to the node (named like the namespace), with addresses and routes."""
         inner, node = self[name], self["node"]
+        self._joined[name] = (address4, address6, node4, node6)
         run("ip", "-n", inner, "link", "add", "eth0", "type", "veth", "peer", "name", name, "netns", node)
         for netns, device, v4, v6 in ((inner, "eth0", address4, address6), (node, name, node4, node6)):
             run("ip", "-n", netns, "link", "set", device, "up")
@@ -80,6 +82,22 @@ class Topology:
             run("ip", "-n", netns, "address", "add", f"{v6}/64", "dev", device, "nodad")
         run("ip", "-n", inner, "route", "add", "default", "via", node4)
         run("ip", "-n", inner, "-6", "route", "add", "default", "via", node6)
+
+    def set_link(self, name, up):
+        """A namespace's eth0 up or down; what the kernel forgot meanwhile (IPv6 addresses, routes) is made again."""
+        netns = self[name]
+        run("ip", "-n", netns, "link", "set", "eth0", "up" if up else "down")
+        if not up:
+            return
+        v4, v6, node4, node6 = self._joined[name]
+        run("ip", "-n", netns, "address", "replace", f"{v6}/64", "dev", "eth0", "nodad")
+        run("ip", "-n", netns, "address", "replace", f"{v4}/24", "dev", "eth0")
+        run("ip", "-n", netns, "route", "replace", "default", "via", node4)
+        run("ip", "-n", netns, "-6", "route", "replace", "default", "via", node6)
+
+    def remove(self, name):
+        """The namespace's name goes; the kernel keeps the rest while a socket or a process is in there."""
+        run("ip", "netns", "delete", self._names.pop(name))
 
     def add_backend_address(self, address):
         nodad = ["nodad"] if ":" in address else []
@@ -116,8 +134,17 @@ class Topology:
                 if place != where or (":" in address) != (family == "ip6"):
                     continue
                 rules.append(f"add rule {family} services cluster_ips {family} daddr {address} tcp dport {port} "
-                             f"dnat to {_target(endpoints)}")
+                             f"dnat to {self.target(endpoints)}")
         run_in(self[where], "nft", "-f", "-", stdin="\n".join(rules) + "\n")
+
+    @staticmethod
+    def target(endpoints):
+        """What stands behind "dnat to"."""
+        if len(endpoints) == 1:
+            address, port = endpoints[0]
+            return f"{bracketed(address)}:{port}"
+        choices = ", ".join(f"{index} : {address} . {port}" for index, (address, port) in enumerate(endpoints))
+        return f"numgen inc mod {len(endpoints)} map {{ {choices} }}"
 
     def device(self, name):
         """`ip -json address` of a namespace's eth0."""
@@ -127,14 +154,6 @@ class Topology:
         for full in self._names.values():
             run("ip", "netns", "delete", full, check=False)
         self._names.clear()
-
-
-def _target(endpoints):
-    if len(endpoints) == 1:
-        address, port = endpoints[0]
-        return f"{bracketed(address)}:{port}"
-    choices = ", ".join(f"{index} : {address} . {port}" for index, (address, port) in enumerate(endpoints))
-    return f"numgen inc mod {len(endpoints)} map {{ {choices} }}"
 
 
 def remove_leftovers():

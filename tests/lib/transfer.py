@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Moving known bytes between G and a backend, in threads, with the speed and the piece size that a test asks for."""
 
+import concurrent.futures
 import socket
 import threading
 import time
@@ -15,24 +16,29 @@ class Job:
     """A function in a thread; result() joins it and gives back or raises what it ended with."""
 
     def __init__(self, function, *arguments):
-        self._outcome = None
-        self._error = None
-        self._thread = threading.Thread(target=self._run, args=(function, arguments), daemon=True)
-        self._thread.start()
+        self._end = concurrent.futures.Future()
+        threading.Thread(target=self._run, args=(function, arguments), daemon=True).start()
 
     def _run(self, function, arguments):
         try:
-            self._outcome = function(*arguments)
+            self._end.set_result(function(*arguments))
         except BaseException as error:  # pylint: disable=broad-except
-            self._error = error
+            self._end.set_exception(error)
 
     def result(self, within=300):
-        self._thread.join(within)
-        if self._thread.is_alive():
+        if not concurrent.futures.wait([self._end], within).done:
             raise Failure(f"expected an end within {within} s, seen none")
-        if self._error:
-            raise self._error
-        return self._outcome
+        return self._end.result()
+
+    @staticmethod
+    def expect_no_error(jobs, within=300):
+        """The first error of any of them, as soon as it is there: what the others wait for may never come then."""
+        ends = [job._end for job in jobs]  # pylint: disable=protected-access
+        done, left = concurrent.futures.wait(ends, within, concurrent.futures.FIRST_EXCEPTION)
+        for end in done:
+            end.result()
+        if left:
+            raise Failure(f"expected {len(jobs)} ends within {within} s, seen {len(done)}")
 
 
 def send(send_piece, total, size=1 << 18, pause=0.0):
@@ -67,11 +73,9 @@ def both_ways(g, peer, to_backend, to_gateway, g_size=1 << 18, g_pause=0.0, peer
         send(peer.send, to_gateway)
         peer.close_notify()
 
-    senders = [Job(from_gateway), Job(from_backend)]
     at_backend = Job(receive, peer.receive, peer_size, peer_pause)
     at_gateway = Job(receive, g.recv, g_size, g_pause)
+    Job.expect_no_error([Job(from_gateway), Job(from_backend), at_backend, at_gateway])
     expect("bytes at the gateway, first wrong one", at_gateway.result(), (to_gateway, None))
     expect("bytes at the backend, first wrong one", at_backend.result(), (to_backend, None))
     expect("how G's direction ended at the backend", peer.ending, "close_notify")
-    for sender in senders:
-        sender.result()

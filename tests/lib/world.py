@@ -35,6 +35,8 @@ class Service:
     authority: Authority = None  # default: the world's own
     options: dict = field(default_factory=dict)
     sans: tuple = ()
+    system_ca: bool = False  # wellKnownCACertificates: System
+    crl: str = ""  # PEM, into a ConfigMap NAME-crl
 
     @property
     def vip4(self):
@@ -62,6 +64,8 @@ class Service:
 
 
 class World:
+    agent_environment = None  # of the agent; None: the test's own
+
     def __init__(self):
         self._stack = ExitStack()
         self._agent = None
@@ -137,10 +141,13 @@ class World:
         ]
         if service.hostname:
             authority = service.authority or self.authority
-            objects += [manifests.config_map(f"{service.name}-ca", authority.pem),
-                        manifests.backend_tls_policy(service.name, service.name, service.hostname,
-                                                     f"{service.name}-ca", options=service.options,
-                                                     sans=service.sans)]
+            ca = None if service.system_ca else f"{service.name}-ca"
+            objects.append(manifests.backend_tls_policy(service.name, service.name, service.hostname, ca,
+                                                        options=service.options, sans=service.sans))
+            if ca:
+                objects.append(manifests.config_map(ca, authority.pem))
+            if service.crl:
+                objects.append(manifests.config_map(f"{service.name}-crl", service.crl, key="ca.crl"))
         return objects
 
     # The agent
@@ -148,16 +155,25 @@ class World:
     def gateway_flags(self, **more):
         return {"name": "default/demo", "cgroup": self.gateway_cgroup, "netns": self.network.path("gateway"), **more}
 
+    def gateway_objects(self):
+        """The Gateway object of the data plane; a test that wants others overrides this."""
+        return [manifests.gateway("demo")]
+
     def start_agent(self, gateways=None, ready=True, workers=2, **switches):
         """The agent in its cgroup; comes back when it is ready."""
-        if not POSTERND.exists():
-            raise RuntimeError(f"{POSTERND} is not built: make")
-        self.manifests.write("gateway.yaml", manifests.gateway("demo"))
-        self._agent = Agent(self.manifests.path, self.run_directory, self.bpffs, self.agent_cgroup,
-                            gateways or [self.gateway_flags()], CLUSTER_CIDRS, AGENT_PORTS, workers,
-                            {name.replace("_", "-"): value for name, value in switches.items()}, ready)
+        self._agent = self.new_agent(gateways, ready, workers, **switches)
         self._stack.callback(_stop_cleanly, self._agent)
         return self._agent
+
+    def new_agent(self, gateways=None, ready=True, workers=2, before=(), **switches):
+        """One that is not the world's own: it may fail."""
+        if not POSTERND.exists():
+            raise RuntimeError(f"{POSTERND} is not built: make")
+        self.manifests.write("gateway.yaml", *self.gateway_objects())
+        return Agent(self.manifests.path, self.run_directory, self.bpffs, self.agent_cgroup,
+                     [self.gateway_flags()] if gateways is None else gateways, CLUSTER_CIDRS, AGENT_PORTS, workers,
+                     {name.replace("_", "-"): value for name, value in switches.items()}, ready, self.agent_environment,
+                     before)
 
     @property
     def agent(self):

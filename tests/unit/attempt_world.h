@@ -1,395 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * attempt_world.h: what attempts live in, played: the kernel's hooks, the gateway's namespace, TLS, the relay, and the
- * three system calls connect(), sendto() and accept4(). attempt*.c, dial.c, release.c, connection.c, lane_slots.c, the
- * loop and the snapshots are the real ones. It defines the functions of those it plays, so the library's are not
- * linked: one program includes it once.
+ * attempt_world.h: what attempts live in, played: the kernel's hooks, the gateway's namespace and identity, TLS, the
+ * relay, and the three system calls connect(), sendto() and accept4(). attempt*.c, dial.c, release.c, connection*.c,
+ * lane_slots.c, the loop and the snapshots are the real ones. It defines the functions of those it plays, so the
+ * library's are not linked: one program includes it once.
  *
  * As in the worker, everything runs inside a round of the loop, so that what is freed is freed at its end.
  */
 #ifndef POSTERN_TESTS_ATTEMPT_WORLD_H
 #define POSTERN_TESTS_ATTEMPT_WORLD_H
 
-#include <arpa/inet.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include "base/address.h"
-#include "base/cleanup.h"
-#include "base/failures.h"
-#include "base/log.h"
-#include "datapath/context_table.h"
-#include "datapath/hooks.h"
-#include "datapath/proof.h"
-#include "datapath/worker_internal.h"
-#include "policy/settings.h"
-#include "policy/snapshot_data.h"
-#include "policy/snapshot_holder.h"
-#include "tls/context.h"
-
-#define GATEWAY_ID      7
-#define NETNS_COOKIE    77
-#define LISTENER_COOKIE 777
-#define LISTENER_FD     100000 /* of no file */
-#define RAW_FD          100001
-#define AGENT_PORT      28100
-#define MAX_ATTEMPTS    8
-#define REPORTS_MAX     4096
-#define PORT            40000 /* of the first G */
-#define ISN             500
-
-enum backend { BACKEND_ANSWERS, BACKEND_REFUSES, BACKEND_IS_SILENT, BACKEND_UNREACHABLE };
-
-struct tls_session {
-	bool freed;
-};
-
-struct tls_context {
-	unsigned int references;
-	uint32_t settings_id;
-};
-
-static struct world {
-	struct worker worker;
-	struct gateway gateway;
-	struct gateway_listener listener;
-	struct worker_gateway *worker_gateway;
-	struct proof proof;
-	struct postern_lane_slot *slots;
-
-	/* What is to happen. */
-	enum backend backend;
-	enum tls_step handshake;
-	bool no_descriptors; /* accept4() has none, until the spare one is given up */
-	bool lost;           /* the SYN that is sent again reaches nobody */
-	int send_error;
-	int decision_error;
-	bool accept_stranger; /* a child that nobody released */
-	bool gateway_took_slot;
-	struct snapshot *publish_at_context; /* by the control thread, while the worker looks for a context */
-	uint32_t missing_context;            /* the settings whose context is gone */
-
-	/* What happened. */
-	unsigned int dials, sessions, relays, aborted, syns, resets, unreachables, questions, offers;
-	uint64_t last_question;
-	enum postern_reason reports[REPORTS_MAX];
-	size_t report_count;
-	struct sockaddr_in child; /* in the accept queue */
-	bool child_queued;
-	struct connection *connection;
-	enum postern_backend_phase phase;
-	enum postern_reason abort_reason;
-	uint32_t last_context;
-	uint64_t offered_to; /* cookie in the kernel's map of offers; 0: none */
-	unsigned int contexts_alive;
-	uint64_t lane_gateway; /* cookie of the G that is in the sockmap */
-} world;
-
-/* ---- the system calls ---- */
-
-int connect(int fd, const struct sockaddr *address, socklen_t length)
-{
-	(void)address;
-	(void)length;
-	world.dials++;
-	switch (world.backend) {
-	case BACKEND_REFUSES:
-		errno = ECONNREFUSED;
-		return -1;
-	case BACKEND_UNREACHABLE:
-		errno = EHOSTUNREACH;
-		return -1;
-	case BACKEND_IS_SILENT: /* a listener's poll reports neither room nor hang-up */
-		if (listen(fd, 1) == -1)
-			abort();
-		break;
-	case BACKEND_ANSWERS: /* a socket without a peer is reported at once, without an error */
-		break;
-	}
-	errno = EINPROGRESS;
-	return -1;
-}
-
-ssize_t sendto(int fd, const void *bytes, size_t size, int flags, const struct sockaddr *to, socklen_t length)
-{
-	const uint8_t *packet = bytes;
-	struct tcphdr tcp;
-
-	(void)to;
-	(void)length;
-	(void)flags;
-	if (fd != RAW_FD)
-		abort();
-	if (world.send_error) {
-		errno = world.send_error;
-		return -1;
-	}
-	if (packet[9] == IPPROTO_ICMP) {
-		world.unreachables++;
-		return (ssize_t)size;
-	}
-	memcpy(&tcp, packet + 20, sizeof(tcp));
-	if (tcp.rst) {
-		world.resets++;
-		return (ssize_t)size;
-	}
-	world.syns++;
-	if (!world.lost) {
-		world.child = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = tcp.source};
-		memcpy(&world.child.sin_addr, packet + 12, 4);
-		world.child_queued = true;
-		if (world.gateway_took_slot)
-			world.offered_to = 0;
-	}
-	return (ssize_t)size;
-}
-
-int accept4(int fd, struct sockaddr *peer, socklen_t *length, int flags)
-{
-	(void)flags;
-	if (fd != LISTENER_FD)
-		abort();
-	if (!world.child_queued) {
-		errno = EAGAIN;
-		return -1;
-	}
-	if (world.no_descriptors && world.worker.spare_fd != -1 && fcntl(world.worker.spare_fd, F_GETFD) != -1) {
-		errno = EMFILE;
-		return -1;
-	}
-	world.child_queued = false;
-	memcpy(peer, &world.child, sizeof(world.child));
-	*length = sizeof(world.child);
-	return socket(AF_INET, SOCK_STREAM, 0);
-}
-
-/* ---- hooks, gateway ---- */
-
-int hooks_set_backend(struct hooks *hooks, int b_fd, const struct postern_backend_socket *state)
-{
-	(void)hooks;
-	(void)b_fd;
-	world.phase = state->phase;
-	return 0;
-}
-
-struct postern_lane_slot *hooks_lane_slots(const struct hooks *hooks)
-{
-	(void)hooks;
-	return world.slots;
-}
-
-int hooks_lane_offer(struct hooks *hooks, uint64_t gateway_cookie, uint32_t slot)
-{
-	(void)hooks;
-	(void)slot;
-	world.offers++;
-	world.offered_to = gateway_cookie;
-	return 0;
-}
-
-int hooks_lane_withdraw(struct hooks *hooks, uint64_t gateway_cookie)
-{
-	(void)hooks;
-	if (world.offered_to != gateway_cookie)
-		return -ENOENT;
-	world.offered_to = 0;
-	return 0;
-}
-
-int hooks_lane_join_agent(struct hooks *hooks, uint64_t gateway_cookie, int a_fd)
-{
-	(void)hooks;
-	(void)gateway_cookie;
-	(void)a_fd;
-	return 0;
-}
-
-int hooks_lane_leave_agent(struct hooks *hooks, uint64_t gateway_cookie)
-{
-	(void)hooks;
-	(void)gateway_cookie;
-	return 0;
-}
-
-bool hooks_lane_has_gateway(struct hooks *hooks, uint64_t gateway_cookie)
-{
-	(void)hooks;
-	return world.lane_gateway == gateway_cookie;
-}
-
-int gateway_socket(const struct gateway *gateway, int family, int type, int protocol)
-{
-	(void)gateway;
-	return socket(family, type, protocol);
-}
-
-/* ---- TLS ---- */
-
-struct tls_context *tls_context_ref(struct tls_context *context)
-{
-	context->references++;
-	return context;
-}
-
-void tls_context_unref(struct tls_context *context)
-{
-	if (!context || --context->references)
-		return;
-	world.contexts_alive--;
-	free(context);
-}
-
-struct tls_context *context_table_get(struct context_table *table, uint32_t settings_id)
-{
-	struct tls_context *context;
-
-	(void)table;
-	if (world.publish_at_context)
-		snapshot_holder_publish(world.worker.options.snapshots, TAKE_PTR(world.publish_at_context));
-	if (settings_id == world.missing_context)
-		return NULL;
-	context = calloc(1, sizeof(*context));
-	if (!context)
-		abort();
-	context->references = 1;
-	context->settings_id = settings_id;
-	world.contexts_alive++;
-	return context;
-}
-
-int tls_session_new(struct tls_context *context, int b_fd, struct tls_session **session)
-{
-	(void)b_fd;
-	world.sessions++;
-	world.last_context = context->settings_id;
-	*session = calloc(1, sizeof(**session));
-	return *session ? 0 : -ENOMEM;
-}
-
-void tls_session_free(struct tls_session *session)
-{
-	free(session);
-}
-
-enum tls_step tls_session_handshake(struct tls_session *session)
-{
-	(void)session;
-	return world.handshake;
-}
-
-enum postern_reason tls_session_reason(const struct tls_session *session)
-{
-	(void)session;
-	return REASON_CERTIFICATE_UNTRUSTED;
-}
-
-const char *tls_session_detail(const struct tls_session *session)
-{
-	(void)session;
-	return "";
-}
-
-void tls_session_info(const struct tls_session *session, struct tls_session_info *info)
-{
-	(void)session;
-	*info = (struct tls_session_info){.version = TLS_VERSION_1_3, .cipher_name = "", .alpn = ""};
-}
-
-int tls_session_arm_transmit(struct tls_session *session)
-{
-	(void)session;
-	return -ENOENT;
-}
-
-const char *tls_version_name(enum tls_version version)
-{
-	(void)version;
-	return "";
-}
-
-/* ---- the relay ---- */
-
-struct relay {
-	struct relay_options options;
-};
-
-int relay_start(struct relay_worker *worker, const struct relay_options *options, struct relay **relay)
-{
-	(void)worker;
-	world.relays++;
-	world.connection = options->context;
-	*relay = calloc(1, sizeof(**relay));
-	if (!*relay)
-		return -ENOMEM;
-	(*relay)->options = *options;
-	return 0;
-}
-
-void relay_abort(struct relay *relay, enum postern_reason reason, const char *detail)
-{
-	struct relay_options options = relay->options;
-
-	world.aborted++;
-	world.abort_reason = reason;
-	tls_session_free(options.session);
-	close(options.a_fd);
-	close(options.b_fd);
-	options.on_end(options.context, reason, detail);
-	free(relay);
-}
-
-void relay_stats(const struct relay *relay, struct relay_stats *stats)
-{
-	(void)relay;
-	*stats = (struct relay_stats){0};
-}
-
-/* ---- the worker ---- */
-
-void worker_report(struct worker *worker, const struct worker_gateway *gateway, uint16_t gateway_port,
-                   const struct postern_destination_key *destination, const char *policy, enum postern_reason reason,
-                   const char *detail)
-{
-	(void)worker;
-	(void)gateway;
-	(void)gateway_port;
-	(void)destination;
-	(void)policy;
-	(void)detail;
-	if (world.report_count < REPORTS_MAX)
-		world.reports[world.report_count++] = reason;
-}
-
-struct worker_gateway *worker_find_gateway(struct worker *worker, uint32_t gateway_id)
-{
-	return gateway_id == GATEWAY_ID ? worker->gateways : NULL;
-}
-
-struct worker_listener *worker_find_listener(struct worker *worker, uint64_t listener_cookie)
-{
-	return listener_cookie == LISTENER_COOKIE ? &worker->gateways->listeners[0] : NULL;
-}
-
-static inline int request_decision(void *context, unsigned int worker_index, uint64_t question,
-                                   const struct postern_destination_key *key)
-{
-	(void)context;
-	(void)worker_index;
-	(void)key;
-	world.questions++;
-	world.last_question = question;
-	return world.decision_error;
-}
+#include "attempt_played.h"
 
 /* ---- snapshots ---- */
 
@@ -403,7 +24,9 @@ static inline struct postern_destination_key backend_key(unsigned int number)
 /* What backend 1 is: NONE for not named. Settings have this id. */
 static inline struct snapshot *make_snapshot(enum postern_verdict verdict, uint32_t settings_id)
 {
+	static const struct destination_list nothing;
 	static uint64_t generation;
+	struct destination_edit edit = {0};
 	struct snapshot *snapshot = snapshot_new();
 	struct settings_entry *entry = calloc(1, sizeof(*entry));
 
@@ -413,22 +36,21 @@ static inline struct snapshot *make_snapshot(enum postern_verdict verdict, uint3
 	entry->references = 1;
 	entry->settings.id = settings_id;
 	entry->settings.hostname = strdup("echo.example");
-	snapshot->settings = calloc(1, sizeof(struct settings_entry *));
-	snapshot->destinations = calloc(1, sizeof(*snapshot->destinations));
-	if (!entry->settings.hostname || !snapshot->settings || !snapshot->destinations)
+	snapshot->settings = settings_list_new(1);
+	snapshot->policies = status_list_new(0);
+	snapshot->gateways = gateway_list_new(NULL, 0);
+	if (!entry->settings.hostname || !snapshot->settings || !snapshot->policies || !snapshot->gateways)
 		abort();
-	snapshot->settings[0] = entry;
-	snapshot->settings_count = 1;
-	if (verdict != POSTERN_VERDICT_NONE) {
-		snapshot->destinations[0] = (struct destination){
-		        .key = backend_key(1),
-		        .verdict = verdict,
-		        .settings_id = verdict == POSTERN_VERDICT_TLS ? settings_id : 0,
-		        .reason = verdict == POSTERN_VERDICT_DENY ? REASON_NO_VALID_CA : REASON_NONE,
-		        .policy = SNAPSHOT_NO_POLICY,
-		};
-		snapshot->destination_count = 1;
-	}
+	snapshot->settings->entries[0] = entry;
+	edit.destination = (struct destination){
+	        .key = backend_key(1),
+	        .verdict = verdict,
+	        .settings_id = verdict == POSTERN_VERDICT_TLS ? settings_id : 0,
+	        .reason = verdict == POSTERN_VERDICT_DENY ? REASON_NO_VALID_CA : REASON_NONE,
+	        .policy = SNAPSHOT_NO_POLICY,
+	};
+	if (destination_list_edit(&nothing, &edit, verdict != POSTERN_VERDICT_NONE, NULL, &snapshot->destinations) != 0)
+		abort();
 	return snapshot;
 }
 
@@ -455,6 +77,7 @@ static inline void on_wake(void *context)
 static inline void on_idle(void *context)
 {
 	(void)dial_run_handshakes(context, 1000000000);
+	world.review_left = connection_review_run(context, world.review_budget_ns);
 }
 
 /* One round: this, what is ready, and the handshakes. */
@@ -475,6 +98,19 @@ static inline void do_nothing(const void *argument)
 static inline void step(void)
 {
 	in_round(do_nothing, NULL);
+}
+
+static inline void run_policy_changed(const void *argument)
+{
+	(void)argument;
+	attempt_policy_changed(&world.worker);
+	connection_policy_changed(&world.worker);
+}
+
+static inline void change_to(enum postern_verdict verdict, uint32_t settings_id)
+{
+	publish(verdict, settings_id);
+	in_round(run_policy_changed, NULL);
 }
 
 /* ---- records ---- */
@@ -692,6 +328,7 @@ static inline int world_begin(void **state)
 	descriptors_before = open_descriptors();
 	memset(&world, 0, sizeof(world));
 	world.handshake = TLS_STEP_DONE;
+	world.review_budget_ns = 1000000000;
 	world.slots = calloc(POSTERN_MAX_LANE_SLOTS, sizeof(*world.slots));
 	world.worker_gateway = calloc(1, sizeof(*world.worker_gateway) + sizeof(struct worker_listener));
 	worker->options = (struct worker_options){
@@ -706,8 +343,11 @@ static inline int world_begin(void **state)
 	        .max_attempts = MAX_ATTEMPTS,
 	        .max_connections = 1000,
 	};
+	slab_init(&worker->connection_slab, sizeof(struct connection));
+	connection_limits_start(worker);
 	if (loop_new(&worker->loop) != 0 || !world.slots || !world.worker_gateway || !worker->options.snapshots ||
-	    !worker->options.failures || lane_slots_start(worker, worker->options.worker_count) != 0)
+	    !worker->options.failures || connection_review_start(worker) != 0 ||
+	    lane_slots_start(worker, worker->options.worker_count) != 0)
 		return -1;
 	worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	world.gateway =
@@ -754,17 +394,20 @@ static inline int world_end(void **state)
 	clean = worker->attempt_count == 0 && worker->accepted_count == 0 && !worker->accepted.head &&
 	        worker->orphan_count == 0 && worker->in_flight == 0 && worker->in_flight_to.count == 0 &&
 	        !worker->steps.head && !worker->waiting.head && world.worker_gateway->in_flight == 0 &&
-	        world.contexts_alive == 0 && !worker->connections &&
+	        world.contexts_alive == 0 && world.peers_alive == 0 && world.certificate_references == 0 &&
+	        !worker->connections && worker->review.draining == 0 &&
 	        atomic_load(&worker->statistics.attempts_live) == 0 &&
 	        atomic_load(&worker->statistics.connections_live) == 0;
 	if (!clean)
 		fprintf(stderr, "left: attempts %zu orphans %zu in flight %zu (%zu destinations) contexts %u\n",
 		        worker->attempt_count, worker->orphan_count, worker->in_flight, worker->in_flight_to.count,
 		        world.contexts_alive);
+	connection_review_stop(worker);
 	key_table_free(&worker->in_flight_to);
 	snapshot_holder_free(worker->options.snapshots);
 	failures_free(worker->options.failures);
 	loop_free(worker->loop);
+	slab_destroy(&worker->connection_slab);
 	if (worker->spare_fd != -1)
 		close(worker->spare_fd);
 	free(worker->free_slots);

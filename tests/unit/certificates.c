@@ -63,14 +63,15 @@ struct certificate *certificate_new(const struct certificate_options *options)
 	const struct certificate *issuer = options->issuer ? options->issuer : new;
 	bool any_time = options->valid_from == 0 && options->valid_until == 0;
 	const char *digest = options->digest ? options->digest : "SHA256";
-	uint64_t serial;
+	uint64_t serial = options->serial;
 
 	assert_non_null(new);
 	new->key = options->rsa_bits > 0 ? EVP_RSA_gen(options->rsa_bits) : EVP_EC_gen("P-256");
 	new->x509 = X509_new();
 	assert_non_null(new->key);
 	assert_non_null(new->x509);
-	assert_int_equal(RAND_bytes((unsigned char *)&serial, sizeof(serial)), 1);
+	if (serial == 0)
+		assert_int_equal(RAND_bytes((unsigned char *)&serial, sizeof(serial)), 1);
 	ASN1_INTEGER_set_uint64(X509_get_serialNumber(new->x509), serial >> 1);
 	X509_set_version(new->x509, X509_VERSION_3);
 	set_subject(new->x509, options->common_name);
@@ -87,8 +88,9 @@ struct certificate *certificate_new(const struct certificate_options *options)
 		add_extension(new->x509, issuer->x509, NID_basic_constraints, constraints);
 		add_extension(new->x509, issuer->x509, NID_key_usage, "critical,keyCertSign,cRLSign");
 	}
-	add_extension(new->x509, issuer->x509, NID_subject_key_identifier, "hash");
-	if (options->issuer)
+	if (!options->no_key_identifiers)
+		add_extension(new->x509, issuer->x509, NID_subject_key_identifier, "hash");
+	if (options->issuer && !options->no_key_identifiers)
 		add_extension(new->x509, issuer->x509, NID_authority_key_identifier, "keyid:always");
 	if (options->extended_key_usage)
 		add_extension(new->x509, issuer->x509, NID_ext_key_usage, options->extended_key_usage);
@@ -108,18 +110,58 @@ void certificate_free(struct certificate *certificate)
 	free(certificate);
 }
 
+static char *take_text(BIO *bio)
+{
+	char *data, *text;
+	long length = BIO_get_mem_data(bio, &data);
+
+	text = strndup(data, (size_t)length);
+	assert_non_null(text);
+	BIO_free(bio);
+	return text;
+}
+
 char *certificate_pem(const struct certificate *const certificates[])
 {
 	BIO *bio = BIO_new(BIO_s_mem());
-	char *data;
-	char *pem;
-	long length;
 
 	for (size_t i = 0; certificates[i]; i++)
 		assert_int_equal(PEM_write_bio_X509(bio, certificates[i]->x509), 1);
-	length = BIO_get_mem_data(bio, &data);
-	pem = strndup(data, (size_t)length);
-	assert_non_null(pem);
-	BIO_free(bio);
-	return pem;
+	return take_text(bio);
+}
+
+char *certificate_key_pem(const struct certificate *certificate)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+
+	assert_int_equal(PEM_write_bio_PrivateKey(bio, certificate->key, NULL, NULL, 0, NULL, NULL), 1);
+	return take_text(bio);
+}
+
+char *certificate_crl_pem(const struct certificate *issuer, const struct certificate *revoked, long next_update)
+{
+	ASN1_TIME *updated = X509_gmtime_adj(NULL, -3600);
+	ASN1_TIME *next = X509_gmtime_adj(NULL, next_update);
+	X509_CRL *crl = X509_CRL_new();
+	BIO *bio = BIO_new(BIO_s_mem());
+
+	assert_int_equal(X509_CRL_set_version(crl, X509_CRL_VERSION_2), 1);
+	assert_int_equal(X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->x509)), 1);
+	assert_int_equal(X509_CRL_set1_lastUpdate(crl, updated), 1);
+	if (next_update)
+		assert_int_equal(X509_CRL_set1_nextUpdate(crl, next), 1);
+	if (revoked) {
+		X509_REVOKED *entry = X509_REVOKED_new();
+
+		assert_int_equal(X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(revoked->x509)), 1);
+		assert_int_equal(X509_REVOKED_set_revocationDate(entry, updated), 1);
+		assert_int_equal(X509_CRL_add0_revoked(crl, entry), 1);
+	}
+	X509_CRL_sort(crl);
+	assert_true(X509_CRL_sign(crl, issuer->key, EVP_sha256()) > 0);
+	assert_int_equal(PEM_write_bio_X509_CRL(bio, crl), 1);
+	X509_CRL_free(crl);
+	ASN1_TIME_free(updated);
+	ASN1_TIME_free(next);
+	return take_text(bio);
 }

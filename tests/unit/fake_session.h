@@ -39,7 +39,9 @@ struct tls_session {
 	int write_error;
 	uint8_t *pending; /* of the write that said -EAGAIN: OpenSSL wants the same bytes again */
 	size_t pending_size;
-	bool changed_bytes; /* they were others */
+	bool changed_bytes;    /* they were others */
+	bool update_requested; /* the next read brought a KeyUpdate that wants an answer */
+	bool has_secrets;
 	int shutdown_result;
 	unsigned int shutdowns;
 	bool freed; /* the memory is the test's */
@@ -130,10 +132,12 @@ int tls_session_shutdown(struct tls_session *session)
 }
 
 /* The relay does not call these; they are here so that the whole of session.h is the fake's. */
-int tls_session_new(struct tls_context *context, int b_fd, struct tls_session **session)
+int tls_session_new(struct tls_context *context, int b_fd, const struct tls_session_owner *owner,
+                    struct tls_session **session)
 {
 	(void)context;
 	(void)b_fd;
+	(void)owner;
 	(void)session;
 	return -ENOSYS;
 }
@@ -150,11 +154,23 @@ int tls_session_arm_transmit(struct tls_session *session)
 	return -ENOSYS;
 }
 
+bool tls_session_take_update_request(struct tls_session *session)
+{
+	bool requested = session->update_requested;
+
+	session->update_requested = false;
+	return requested;
+}
+
+int tls_session_next_transmit_keys(struct tls_session *session, struct traffic_keys *keys)
+{
+	return keys_derive_1_3(session->info.cipher, (const uint8_t[32]){1}, 32, keys);
+}
+
 bool tls_session_take_rekey_secrets(struct tls_session *session, struct tls_rekey_secrets *secrets)
 {
-	(void)session;
-	(void)secrets;
-	return false;
+	*secrets = (struct tls_rekey_secrets){.cipher = session->info.cipher, .length = session->has_secrets ? 32 : 0};
+	return session->has_secrets;
 }
 
 #endif

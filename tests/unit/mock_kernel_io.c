@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <linux/tls.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -327,6 +329,7 @@ static ssize_t mock_send(int fd, const void *buffer, size_t size, int flags)
 	if (size == 0)
 		misuse("send of nothing");
 	socket->send_calls++;
+	socket->holds_back = false;
 	return write_bytes(socket, buffer, size);
 }
 
@@ -403,6 +406,7 @@ static ssize_t splice_out(struct mock_socket *socket, size_t size)
 	if (moved > 0) {
 		current->pipe_size -= (size_t)moved;
 		memmove(current->pipe, current->pipe + moved, current->pipe_size);
+		socket->holds_back = current->pipe_size > 0;
 	}
 	return moved;
 }
@@ -495,10 +499,43 @@ static int mock_setsockopt(int fd, int level, int name, const void *value, sockl
 		socket->no_pad = *(const int *)value != 0;
 		return 0;
 	}
+	if (level == SOL_TLS && (name == 1 || name == 2) /* TLS_TX, TLS_RX: set again */) {
+		if (socket->rekey_error)
+			return (int)fail(socket->rekey_error);
+		if (name == 1)
+			socket->transmit_rekeyed_at = socket->out_size;
+		else
+			socket->key_update_pending = false;
+		socket->rekeys[name - 1]++;
+		return 0;
+	}
+	if (level == SOL_SOCKET && name == SO_RCVLOWAT && length == sizeof(int)) {
+		if (*(const int *)value < 1)
+			misuse("SO_RCVLOWAT %d", *(const int *)value);
+		current->low_water_calls++;
+		if (current->low_water_error)
+			return (int)fail(current->low_water_error);
+		socket->receive_low_water = *(const int *)value;
+		return 0;
+	}
+	if (level == IPPROTO_TCP && name == TCP_NODELAY && length == sizeof(int) && *(const int *)value == 1) {
+		socket->holds_back = false;
+		return 0;
+	}
 	if (level == SOL_SOCKET && name == SO_SNDBUFFORCE && length == sizeof(int))
 		return raise_send_buffer(socket, 2 * *(const int *)value);
 	misuse("setsockopt(%d, %d)", level, name);
 	return (int)fail(ENOPROTOOPT);
+}
+
+static int mock_input_size(int fd, int *size)
+{
+	struct mock_socket *socket = socket_of(fd, "SIOCINQ");
+
+	if (!socket)
+		return (int)fail(EBADF);
+	*size = (int)(mock_unread(socket) + socket->partial);
+	return 0;
 }
 
 static int mock_shutdown(int fd, int how)
@@ -573,21 +610,46 @@ const struct kernel_io mock_kernel_io = {
         .read = spoiled_read,
         .getsockopt = mock_getsockopt,
         .setsockopt = mock_setsockopt,
+        .input_size = mock_input_size,
         .shutdown = mock_shutdown,
         .close = mock_close,
 };
+
+static size_t input(const struct mock_socket *socket)
+{
+	return mock_unread(socket) + socket->partial;
+}
+
+static bool ends_or_fails(const struct mock_socket *socket)
+{
+	for (size_t i = 0; i < socket->count; i++) {
+		if (socket->items[(socket->first + i) % MOCK_ITEMS_MAX].kind != MOCK_BYTES)
+			return true;
+	}
+	return false;
+}
+
+/* Bytes that SO_RCVLOWAT holds back: a timer of the relay's has to read them. */
+static bool held_back(const struct mock_socket *socket)
+{
+	return !socket->closed && socket->source && socket->source->registered && socket->source->events & EPOLLIN &&
+	       socket->count && socket->receive_low_water > 1;
+}
 
 /* As tcp_poll() and tls_sk_poll() have it. */
 static uint32_t poll_socket(const struct mock_socket *socket)
 {
 	uint32_t events = 0;
 	bool fin = false;
+	bool readable = socket->reset != 0;
 
 	for (size_t i = 0; i < socket->count; i++)
 		fin |= socket->items[(socket->first + i) % MOCK_ITEMS_MAX].kind == MOCK_FIN;
-	if ((socket->count || socket->reset) && !socket->key_update_pending)
+	readable |= ends_or_fails(socket) || (socket->count && socket->receive_low_water <= 1) ||
+	            (input(socket) && input(socket) >= (size_t)socket->receive_low_water);
+	if (readable && !socket->key_update_pending)
 		events |= EPOLLIN;
-	if (socket->shut_for_writing || socket->reset || socket->room >= socket->low_water)
+	if (socket->shut_for_writing || socket->reset || (socket->room >= socket->low_water && !socket->holds_back))
 		events |= EPOLLOUT;
 	if (socket->reset && !socket->reset_read)
 		events |= EPOLLERR;
@@ -620,7 +682,8 @@ static void drive(struct loop_source *driver, uint32_t events)
 bool mock_run(struct mock_kernel *kernel)
 {
 	for (kernel->rounds = 0; kernel->rounds < ROUNDS_MAX; kernel->rounds++) {
-		if (!deliverable(&kernel->a) && !deliverable(&kernel->b))
+		if (!deliverable(&kernel->a) && !deliverable(&kernel->b) && !held_back(&kernel->a) &&
+		    !held_back(&kernel->b))
 			return true;
 		if (loop_step(kernel->loop, 0))
 			abort();
@@ -639,6 +702,7 @@ static void init_socket(struct mock_socket *socket)
 	socket->other_end = ends[1];
 	socket->room = SIZE_MAX;
 	socket->low_water = 1;
+	socket->receive_low_water = 1;
 	socket->send_buffer = 87040;
 	socket->lingers_reset = true;
 }

@@ -78,11 +78,16 @@ struct mock_socket {
 	struct mock_item items[MOCK_ITEMS_MAX];
 	size_t first;
 	size_t count;
-	bool hides_key_update;   /* as kernels that can rekey: no EPOLLIN once a KeyUpdate was decrypted... */
-	bool key_update_pending; /* ...which recvmsg() does ahead, when it joins the data before it */
-	bool no_record_types;    /* recvmsg() brings no cmsg, as if TLS_RX were not there */
-	int splice_in_error;     /* every splice from this socket fails so */
-	int splice_out_error;    /* every splice to it */
+	bool hides_key_update;      /* as kernels that can rekey: no EPOLLIN once a KeyUpdate was decrypted... */
+	bool key_update_pending;    /* ...which recvmsg() does ahead, when it joins the data before it */
+	int rekey_error;            /* errno of TLS_TX and TLS_RX set again; 0: the kernel can */
+	unsigned int rekeys[2];     /* how often: TLS_TX, TLS_RX */
+	size_t transmit_rekeyed_at; /* after so many bytes of out, the last time */
+	int receive_low_water;      /* SO_RCVLOWAT: with less than this poll says nothing, unless it ends */
+	size_t partial;             /* bytes of a record whose rest is to come; the kernel is one that reports it */
+	bool no_record_types;       /* recvmsg() brings no cmsg, as if TLS_RX were not there */
+	int splice_in_error;        /* every splice from this socket fails so */
+	int splice_out_error;       /* every splice to it */
 
 	uint8_t *out;
 	size_t out_size;
@@ -95,6 +100,7 @@ struct mock_socket {
 	size_t low_water;
 	size_t withheld;
 	size_t lost;
+	bool holds_back;   /* a splice said MSG_MORE: not writable until TCP_NODELAY is set, as with a tiny SO_SNDBUF */
 	size_t call_limit; /* one write takes no more: short writes; 0 = no limit */
 	int write_error;   /* the next write fails so, once */
 
@@ -116,6 +122,8 @@ struct mock_kernel {
 	size_t pipe_size;    /* bytes in it */
 	int pipe_read_error; /* the next read of the pipe fails so, once */
 	int no_pad_error;
+	int low_water_error; /* errno of SO_RCVLOWAT */
+	unsigned int low_water_calls;
 	char misuse[128]; /* the first call that no relay may make; "" if none */
 	struct loop *loop;
 	struct loop_source driver;

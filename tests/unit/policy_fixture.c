@@ -13,6 +13,7 @@
 #include "base/yaml.h"
 #include "certificates.h"
 #include "policy/decode.h"
+#include "policy/shared_text.h"
 #include "policy_fixture.h"
 
 static char *make_ca(void)
@@ -58,6 +59,25 @@ char *fixture_config_map(const char *namespace_, const char *name, const char *p
 	return text;
 }
 
+char *fixture_quoted(const char *text)
+{
+	char *quoted = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&quoted, &size);
+
+	assert_non_null(stream);
+	fputc('"', stream);
+	for (; *text; text++) {
+		if (*text == '\n')
+			fputs("\\n", stream);
+		else
+			fputc(*text, stream);
+	}
+	fputc('"', stream);
+	fclose(stream);
+	return quoted;
+}
+
 static void decode(const char *yaml, struct decoded *decoded)
 {
 	json_t *documents;
@@ -93,8 +113,11 @@ struct policy_fixture *policy_fixture_new(void)
 	fixture->registry = settings_registry_new();
 	assert_non_null(fixture->store);
 	assert_non_null(fixture->registry);
+	fixture->system_ca = shared_text_new(fixture_other_ca(), strlen(fixture_other_ca()));
+	assert_non_null(fixture->system_ca);
 	fixture->options = (struct compile_options){
-	        .trust_every_slice = true,
+	        .operators_own = true,
+	        .system_ca = fixture->system_ca,
 	        .now_ns = 1000,
 	        .registry = fixture->registry,
 	};
@@ -108,6 +131,7 @@ void policy_fixture_free(struct policy_fixture *fixture)
 	snapshot_unref(fixture->snapshot);
 	settings_registry_free(fixture->registry);
 	object_store_free(fixture->store);
+	shared_text_unref(fixture->system_ca);
 	free(fixture);
 }
 

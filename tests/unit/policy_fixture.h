@@ -20,14 +20,18 @@ const char *fixture_other_ca(void);
 /* A ConfigMap of this namespace and name that holds the PEM as ca.crt, as one YAML document; free(). */
 char *fixture_config_map(const char *namespace_, const char *name, const char *pem);
 
+/* "text" as a quoted YAML scalar on one line; free(). */
+char *fixture_quoted(const char *text);
+
 struct policy_fixture {
 	struct object_store *store;
 	struct settings_registry *registry;
-	struct snapshot *snapshot; /* of the last compile, NULL before */
+	struct snapshot *snapshot;     /* of the last compile, NULL before */
+	struct shared_text *system_ca; /* the other CA */
 	struct compile_options options;
 };
 
-/* trust_every_slice and the ConfigMaps default/ca (fixture_ca) and default/other-ca are there at first. */
+/* operators_own and the ConfigMaps default/ca (fixture_ca) and default/other-ca are there at first. */
 struct policy_fixture *policy_fixture_new(void);
 void policy_fixture_free(struct policy_fixture *fixture);
 

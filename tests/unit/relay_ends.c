@@ -102,6 +102,32 @@ static enum progress session_progress(struct end *end, int r)
 	}
 }
 
+/* What came instead: bytes of another place of the stream were lost, doubled or moved; others were damaged. */
+static void describe_wrong(struct end *end, size_t got)
+{
+	struct end_result *result = end->result;
+	const uint8_t *right = content(end->other, result->received);
+	size_t at = 0;
+	size_t alike = 0;
+
+	result->content_right = false;
+	while (end->buffer[at] == right[at])
+		at++;
+	while (at + alike < got && end->buffer[at + alike] != right[at + alike])
+		alike++;
+	snprintf(result->wrong, sizeof(result->wrong),
+	         "wrong from byte %zu on, for %zu or more, in a read of %zu at %zu", result->received + at, alike, got,
+	         result->received);
+	for (size_t place = 0; got - at >= 16 && place < PERIOD; place++) {
+		if (memcmp(&end->buffer[at], content(end->other, place), 16) == 0) {
+			snprintf(result->wrong + strlen(result->wrong), sizeof(result->wrong) - strlen(result->wrong),
+			         "; it is that of %zu modulo %d, instead of %zu", place, PERIOD,
+			         (result->received + at) % PERIOD);
+			return;
+		}
+	}
+}
+
 static enum progress end_read(struct end *end)
 {
 	size_t size = end->options->read_step ? end->options->read_step : CHUNK;
@@ -124,8 +150,9 @@ static enum progress end_read(struct end *end)
 		if (got <= 0)
 			return PROGRESS_OVER;
 	}
-	if (memcmp(end->buffer, content(end->other, end->result->received), (size_t)got) != 0)
-		end->result->content_right = false;
+	if (end->result->content_right &&
+	    memcmp(end->buffer, content(end->other, end->result->received), (size_t)got) != 0)
+		describe_wrong(end, (size_t)got);
 	end->result->received += (size_t)got;
 	return PROGRESS_MADE;
 }
@@ -173,6 +200,15 @@ static enum progress end_write(struct end *end)
 	}
 	end->result->sent += (size_t)taken;
 	return PROGRESS_MADE;
+}
+
+/* Nothing may be held back on the way: the other end says nothing before it has this write. */
+static bool its_turn(const struct end *end)
+{
+	const struct end_result *result = end->result;
+
+	return !end->options->in_turns ||
+	       (end->ssl ? result->sent < result->received : result->sent <= result->received);
 }
 
 static bool may_end(const struct end *end, bool peer_ended)
@@ -235,6 +271,19 @@ static void end_accept(struct end *end)
 	}
 }
 
+static void count_record(int is_sent, int version, int content_type, const void *bytes, size_t size, SSL *ssl,
+                         void *argument)
+{
+	struct end *end = argument;
+
+	(void)version;
+	(void)ssl;
+	/* TLS 1.3 gives each record this type on the wire; what follows the handshake is data, but for tickets. */
+	if (!is_sent && content_type == SSL3_RT_HEADER && size >= 1 &&
+	    *(const uint8_t *)bytes == SSL3_RT_APPLICATION_DATA && SSL_is_init_finished(ssl))
+		end->result->records++;
+}
+
 static void *end_run(void *argument)
 {
 	struct end *end = argument;
@@ -245,7 +294,8 @@ static void *end_run(void *argument)
 	if (end->ssl)
 		end_accept(end);
 	while (!end->result->error && !(peer_ended && end->ended)) {
-		bool may_write = end->result->sent < end->options->send && (!end->options->answer || peer_ended);
+		bool may_write = end->result->sent < end->options->send && (!end->options->answer || peer_ended) &&
+		                 its_turn(end);
 		struct pollfd events = {.fd = end->fd,
 		                        .events = (short)((peer_ended ? 0 : POLLIN) | (may_write ? POLLOUT : 0))};
 		enum progress reading = peer_ended ? PROGRESS_OVER : end_read(end);
@@ -342,6 +392,7 @@ static struct tls_session *handshake(int fd)
 	        .ca_pem = ca_pem,
 	        .min_version = TLS1_2_VERSION,
 	        .max_version = TLS1_3_VERSION,
+	        .verify_depth = -1,
 	};
 	struct tls_context *context;
 	struct tls_session *session;
@@ -350,7 +401,7 @@ static struct tls_session *handshake(int fd)
 
 	if (tls_context_new(&settings, &context, error, sizeof(error)))
 		fail_msg("settings refused: %s", error);
-	assert_int_equal(tls_session_new(context, fd, &session), 0);
+	assert_int_equal(tls_session_new(context, fd, NULL, &session), 0);
 	tls_context_unref(context);
 	while ((step = tls_session_handshake(session)) != TLS_STEP_DONE) {
 		struct pollfd wanted = {.fd = fd, .events = step == TLS_STEP_WANT_READ ? POLLIN : POLLOUT};
@@ -435,6 +486,8 @@ void relay_run(struct relay_run *run)
 		backend.ssl = SSL_new(context);
 		assert_non_null(backend.ssl);
 		SSL_set_accept_state(backend.ssl);
+		SSL_set_msg_callback(backend.ssl, count_record);
+		SSL_set_msg_callback_arg(backend.ssl, &backend);
 		assert_int_equal(SSL_set_fd(backend.ssl, backend.fd), 1);
 	}
 	assert_int_equal(pthread_create(&threads[0], NULL, end_run, &gateway), 0);
@@ -477,11 +530,11 @@ void assert_run_exact(const char *name, const struct relay_run *run)
 		         backend->received, run->gateway.send, backend->error);
 	if (gateway->received != run->backend.send || !gateway->content_right || !gateway->clean_end)
 		fail_msg("%s: the gateway received %zu of %zu bytes, %s, %s (errno %d)", name, gateway->received,
-		         run->backend.send, gateway->content_right ? "right" : "WRONG",
+		         run->backend.send, gateway->content_right ? "right" : gateway->wrong,
 		         gateway->clean_end ? "clean end" : "no clean end", gateway->error);
 	if (backend->received != run->gateway.send || !backend->content_right || !backend->clean_end)
 		fail_msg("%s: the backend received %zu of %zu bytes, %s, %s (errno %d)", name, backend->received,
-		         run->gateway.send, backend->content_right ? "right" : "WRONG",
+		         run->gateway.send, backend->content_right ? "right" : backend->wrong,
 		         backend->clean_end ? "clean end" : "no clean end", backend->error);
 	if (run->stats.bytes_to_backend != run->gateway.send || run->stats.bytes_to_gateway != run->backend.send)
 		fail_msg("%s: counted %llu of %zu bytes to the backend, %llu of %zu to the gateway", name,

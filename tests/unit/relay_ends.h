@@ -28,6 +28,7 @@ struct end_options {
 	size_t send;
 	enum end_when end;
 	bool answer;        /* sends only after the other end has ended */
+	bool in_turns;      /* sends a write_step when it has received as much as it has sent (backend: more) */
 	size_t read_step;   /* reads at most so much at a time; 0: as much as there is */
 	unsigned int pause; /* and rests so many microseconds in between: a slow reader */
 	size_t write_step;  /* writes (TLS: records) of this size; 0: as large as can be */
@@ -39,7 +40,9 @@ struct end_options {
 struct end_result {
 	size_t sent;
 	size_t received;
+	char wrong[160];    /* how it is not */
 	bool content_right; /* what was received is what the other end sends, as far as it came */
+	size_t records;     /* of application data that TLS read */
 	bool clean_end;     /* FIN (plain), close_notify (TLS) was read */
 	int error;          /* errno of the read or write that ended it; 0 */
 };

@@ -6,6 +6,8 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #include "attempt_world.h"
 
@@ -128,8 +130,8 @@ static void test_release_that_fails(void **state)
 		int error;
 		int expected;
 	} rows[] = {
-	        {EAGAIN, ATTEMPT_RELEASED}, /* the next SYN does it */
-	        {ENOBUFS, ATTEMPT_RELEASED},
+	        {EAGAIN, ATTEMPT_READY}, /* the next SYN does it */
+	        {ENOBUFS, ATTEMPT_READY},
 	        {EPERM, ATTEMPT_REFUSED},
 	};
 
@@ -488,22 +490,6 @@ static void test_gateway_leaves_room_for_another(void **state)
 	world.worker_gateway->next = NULL;
 }
 
-/* connect() must not succeed if the connection cannot be had. */
-static void test_limit_of_connections_refuses_in_time(void **state)
-{
-	(void)state;
-	world.worker.options.max_connections = 2;
-	for (unsigned int i = 0; i < 3; i++) {
-		g_connects((uint16_t)(PORT + i), ISN, POSTERN_VERDICT_TLS);
-		g_sends_syn((uint16_t)(PORT + i), ISN);
-		step();
-	}
-	assert_int_equal(world.relays, 2);
-	assert_int_equal(world.syns, 2);
-	assert_int_equal(world.resets, 1);
-	assert_int_equal(last_report(), REASON_TOO_MANY_CONNECTIONS);
-}
-
 /* ---- accept ---- */
 
 static void test_nobody_released_it(void **state)
@@ -541,6 +527,45 @@ static void test_no_descriptor_for_accept(void **state)
 	assert_int_equal(state_of(PORT), ATTEMPT_REFUSED);
 	assert_int_equal(last_report(), REASON_NO_DESCRIPTORS);
 	assert_int_not_equal(fcntl(world.worker.spare_fd, F_GETFD), -1);
+}
+
+static unsigned int looks;
+
+static void on_queue(struct loop_source *source, uint32_t events)
+{
+	(void)source;
+	(void)events;
+	looks++;
+	release_accept(&world.worker_gateway->listeners[0], LISTENER_FD);
+}
+
+/* A queue that can be neither accepted nor reset is readable for ever: it must not cost every round of the loop. */
+static void test_no_memory_for_accept(void **state)
+{
+	struct worker_listener *listener = &world.worker_gateway->listeners[0];
+	struct loop *loop = world.worker.loop;
+	int queue = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	(void)state;
+	looks = 0;
+	listener->source_v4.on_event = on_queue;
+	assert_int_equal(loop_add(loop, &listener->source_v4, queue, EPOLLIN), 0);
+	world.no_memory = true;
+	world.child_queued = true;
+	while (looks == 0)
+		loop_step(loop, -1);
+	assert_int_not_equal(listener->rest.due_ns, 0);
+	assert_int_equal(listener->source_v4.events, 0);
+	while (looks == 1) /* it is looked at again by itself */
+		loop_step(loop, -1);
+	world.no_memory = false;
+	while (world.child_queued)
+		loop_step(loop, -1);
+	assert_int_equal(listener->source_v4.events, EPOLLIN);
+	assert_int_equal(last_report(), REASON_UNVERIFIED_ACCEPT);
+	assert_int_not_equal(fcntl(world.worker.spare_fd, F_GETFD), -1);
+	loop_remove(loop, &listener->source_v4);
+	close(queue);
 }
 
 /* ---- B ---- */
@@ -586,9 +611,9 @@ int main(void)
 	        CASE(test_released_and_never_accepted),
 	        CASE(test_attempts_in_flight_are_bounded),
 	        CASE(test_gateway_leaves_room_for_another),
-	        CASE(test_limit_of_connections_refuses_in_time),
 	        CASE(test_nobody_released_it),
 	        CASE(test_no_descriptor_for_accept),
+	        CASE(test_no_memory_for_accept),
 	        CASE(test_source_that_b_cannot_use),
 	};
 

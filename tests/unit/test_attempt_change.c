@@ -9,19 +9,6 @@
 
 /* ---- the policy changes ---- */
 
-static void run_policy_changed(const void *argument)
-{
-	(void)argument;
-	attempt_policy_changed(&world.worker);
-	connection_policy_changed(&world.worker);
-}
-
-static void change_to(enum postern_verdict verdict, uint32_t settings_id)
-{
-	publish(verdict, settings_id);
-	in_round(run_policy_changed, NULL);
-}
-
 static void test_other_settings_begin_anew(void **state)
 {
 	static const enum attempt_state states[] = {ATTEMPT_DIALING, ATTEMPT_HANDSHAKE, ATTEMPT_READY};
@@ -51,6 +38,53 @@ static void test_other_settings_begin_anew(void **state)
 		assert_int_equal(world.last_context, 2);
 	}
 	assert_int_equal(world.report_count, 0);
+}
+
+/* The gateway shows another client certificate, or none any more: what was begun with the old one begins anew. */
+static void test_other_certificate_begins_anew(void **state)
+{
+	static const enum attempt_state states[] = {ATTEMPT_DIALING, ATTEMPT_HANDSHAKE, ATTEMPT_READY};
+	static struct client_certificate first, second;
+	struct client_certificate *const to[] = {&second, NULL, &first};
+
+	(void)state;
+	world.certificate = &first;
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+		uint16_t port = (uint16_t)(PORT + i);
+		unsigned int dials;
+
+		bring_to(states[i], port, ISN);
+		world.backend = BACKEND_ANSWERS;
+		world.handshake = TLS_STEP_DONE;
+		dials = world.dials;
+		change_to(POSTERN_VERDICT_TLS, 1);
+		assert_int_equal(world.dials, dials);
+		world.certificate = to[i];
+		change_to(POSTERN_VERDICT_TLS, 1);
+		assert_int_equal(world.dials, dials + 1);
+		g_sends_syn(port, ISN);
+		step();
+		assert_ptr_equal(world.last_certificate, to[i]);
+		assert_int_equal(world.relays, i + 1);
+	}
+	assert_int_equal(world.report_count, 0);
+}
+
+static void test_unusable_certificate_refuses(void **state)
+{
+	static char shop[] = "shop", edge[] = "edge", message[] = "no such Secret";
+	static const struct gateway_status unusable = {
+	        .namespace_ = shop, .name = edge, .has_reference = true, .resolved_refs.message = message};
+
+	(void)state;
+	bring_to(ATTEMPT_HANDSHAKE, PORT, ISN);
+	world.unusable = &unusable;
+	change_to(POSTERN_VERDICT_TLS, 1);
+	assert_int_equal(state_of(PORT), ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_CLIENT_CERTIFICATE_UNUSABLE);
+	g_connects(PORT + 1, ISN, POSTERN_VERDICT_TLS);
+	assert_int_equal(state_of(PORT + 1), ATTEMPT_REFUSED);
+	assert_int_equal(world.dials, 1);
 }
 
 static void test_covered_while_dialed_in_plain(void **state)
@@ -281,11 +315,12 @@ static void test_no_slot_for_blocking_sockets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        CASE(test_other_settings_begin_anew),    CASE(test_covered_while_dialed_in_plain),
-	        CASE(test_denied_in_each_state),         CASE(test_denied_after_the_release),
-	        CASE(test_deleted_policy_lets_live),     CASE(test_live_connections),
-	        CASE(test_context_dropped_in_between),   CASE(test_slot_is_given_back),
-	        CASE(test_slot_of_a_refused_release),    CASE(test_lost_closed_records_heal),
+	        CASE(test_other_certificate_begins_anew), CASE(test_unusable_certificate_refuses),
+	        CASE(test_other_settings_begin_anew),     CASE(test_covered_while_dialed_in_plain),
+	        CASE(test_denied_in_each_state),          CASE(test_denied_after_the_release),
+	        CASE(test_deleted_policy_lets_live),      CASE(test_live_connections),
+	        CASE(test_context_dropped_in_between),    CASE(test_slot_is_given_back),
+	        CASE(test_slot_of_a_refused_release),     CASE(test_lost_closed_records_heal),
 	        CASE(test_no_slot_for_blocking_sockets),
 	};
 

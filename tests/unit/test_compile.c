@@ -131,11 +131,11 @@ static const struct row {
          {{"10.0.0.2", 8080, "DENY policy_invalid default/p"}, {"10.0.0.2", 8443, "DENY policy_invalid default/p"}},
          {{"p", "Invalid", "ResolvedRefs", "sectionName must be specified"}}},
         {"an unknown option of ours",
-         ECHO POLICY_OPTIONS("p", TARGET("echo"), WITH("p.example"), "postern.dev/x: y"),
+         ECHO POLICY_OPTIONS("p", TARGET("echo"), WITH("p.example"), "postern.dev/x: 'y'"),
          {{"10.0.0.1", 8443, "DENY policy_invalid default/p"}},
          {{"p", "Invalid", "ResolvedRefs", "postern has no such option"}}},
         {"a foreign option",
-         ECHO POLICY_OPTIONS("p", TARGET("echo"), WITH("p.example"), "example.com/x: y"),
+         ECHO POLICY_OPTIONS("p", TARGET("echo"), WITH("p.example"), "example.com/x: 'y'"),
          {{"10.0.0.1", 8443, "TLS default/p p.example"}},
          {{"p", "Accepted", "ResolvedRefs", NULL}}},
         {"unsupported wellKnownCACertificates",
@@ -238,11 +238,11 @@ static const struct row {
                      "hostname: p.example, caCertificateRefs: [{group: invalid.io, kind: InvalidKind, name: c}]"),
          {{"10.0.0.1", 8443, "DENY no_valid_ca default/p"}},
          {{"p", "NoValidCACertificate", "InvalidKind", "kind \"InvalidKind\" of group \"invalid.io\""}}},
-        {"a Secret is another kind",
+        {"no such Secret",
          ECHO POLICY("p", TARGET("echo"),
                      "hostname: p.example, caCertificateRefs: [{group: '', kind: Secret, name: c}]"),
          {{"10.0.0.1", 8443, "DENY no_valid_ca default/p"}},
-         {{"p", "NoValidCACertificate", "InvalidKind", NULL}}},
+         {{"p", "NoValidCACertificate", "InvalidCACertificateRef", "Secret default/c does not exist"}}},
         {"partly bad: the good ones are used",
          ECHO POLICY("p", TARGET("echo"),
                      "hostname: p.example, caCertificateRefs: [{group: '', kind: ConfigMap, name: nil},"
@@ -269,7 +269,7 @@ static const struct row {
          {{"10.0.0.1", 8443, "DENY ambiguous_endpoint default/p"},
           {"10.96.0.1", 443, "TLS default/p p.example"},
           {"10.96.0.5", 80, "TLS default/q q.example"}},
-         {{"p", "Accepted", "ResolvedRefs", "default/q (Service more)"},
+         {{"p", "Accepted", "ResolvedRefs", "default/q (Service more port 80)"},
           {"q", "Accepted", "ResolvedRefs", "AmbiguousEndpoint: 10.0.0.1:8443"}}},
         {"two Services, one endpoint, one policy invalid: refused",
          ECHO SERVICE("more", "10.96.0.5", "{port: 80}") SLICE("m", "more", "10.0.0.1", "{port: 8443}")
@@ -292,14 +292,14 @@ static const struct row {
          {{"10.0.0.7", 0, "TLS default/p p.example"}, {"10.0.0.7", 80, "none"}},
          {{"p", "Accepted", "ResolvedRefs", NULL}}},
         {"a null port is any port",
-         SERVICE("n", "10.96.0.8", "{name: a, port: 80}") SLICE("n1", "n", "10.0.0.8", "{name: a, port: null}")
-                 POLICY("p", TARGET("n"), WITH("p.example")),
+         SERVICE("any", "10.96.0.8", "{name: a, port: 80}") SLICE("n1", "any", "10.0.0.8", "{name: a, port: null}")
+                 POLICY("p", TARGET("any"), WITH("p.example")),
          {{"10.0.0.8", 0, "TLS default/p p.example"}},
          {{"p", "Accepted", "ResolvedRefs", NULL}}},
         {"any port of one Service covers the known port of another",
-         SERVICE("n", "10.96.0.8", "{name: a, port: 80}") SLICE("n1", "n", "10.0.0.8", "{name: a, port: null}")
+         SERVICE("any", "10.96.0.8", "{name: a, port: 80}") SLICE("n1", "any", "10.0.0.8", "{name: a, port: null}")
                  SERVICE("m", "10.96.0.9", "{port: 90}") SLICE("m1", "m", "10.0.0.8", "{port: 9090}")
-                         POLICY("p", TARGET("n"), WITH("p.example")),
+                         POLICY("p", TARGET("any"), WITH("p.example")),
          {{"10.0.0.8", 0, "TLS default/p p.example"},
           {"10.0.0.8", 9090, "TLS default/p p.example"},
           {"10.96.0.9", 90, "PLAIN"}},
@@ -393,7 +393,11 @@ static const struct row {
                  "{port: 80}") "---\napiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: g, "
                                "namespace: other}\n"
                                "spec: {rules: [{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: s, "
-                               "namespace: default, port: 80}}}]}]}\n" POLICY("p", TARGET("s"), WITH("p.example")),
+                               "namespace: default, port: 80}}}]}]}\n"
+                               "---\napiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\n"
+                               "metadata: {name: g}\nspec: {from: [{group: gateway.networking.k8s.io, kind: "
+                               "GRPCRoute, namespace: other}], to: [{group: '', kind: Service}]}\n" POLICY(
+                                       "p", TARGET("s"), WITH("p.example")),
          {{"10.96.0.2", 80, "TLS default/p p.example h2"}},
          {{"p", "Accepted", "ResolvedRefs", NULL}}},
         {"the option beats all",

@@ -19,10 +19,12 @@
 
 #include "base/cleanup.h"
 #include "tls/context_private.h"
+#include "tls/trust_cache.h"
+#include "tls/trust_store.h"
 #include "tls_client.h"
 
 static struct certificate *trusted; /* the server's own, self-signed */
-static char *trusted_pem;
+static char *trusted_pem, *other_pem;
 static char configuration[] = "/tmp/postern-test-openssl-XXXXXX";
 
 /* An openssl.cnf that would forbid everything below TLS 1.3, as a distribution or an operator may have. */
@@ -43,6 +45,9 @@ static int set_up(void **state)
 	trusted = certificate_new(
 	        &(struct certificate_options){.common_name = "backend", .names = {{GEN_DNS, "backend.example", 0}}});
 	trusted_pem = certificate_pem((const struct certificate *const[]){trusted, NULL});
+	struct certificate *other = certificate_new(&(struct certificate_options){.common_name = "other"});
+	other_pem = certificate_pem((const struct certificate *const[]){other, NULL});
+	certificate_free(other);
 	return 0;
 }
 
@@ -52,6 +57,7 @@ static int tear_down(void **state)
 	unlink(configuration);
 	certificate_free(trusted);
 	free(trusted_pem);
+	free(other_pem);
 	return 0;
 }
 
@@ -203,26 +209,28 @@ static void lifetimes(void **state)
 	struct tls_context *context = NULL;
 	struct tls_session *session = NULL;
 	char error[200] = "";
+	char *ca_pem;
 	int pair[2];
 
 	assert_int_equal(handshake_with_trusted(&settings, true), TLS_STEP_DONE);
 
 	settings.hostname = strdup("elsewhere.example");
-	settings.ca_pem = strdup(trusted_pem);
+	ca_pem = strdup(trusted_pem);
+	settings.ca_pem = ca_pem;
 	settings.subject_alt_names = names;
 	settings.subject_alt_name_count = 1;
 	assert_int_equal(tls_context_new(&settings, &context, error, sizeof(error)), 0);
 	memset(settings.hostname, 'x', strlen(settings.hostname));
 	memset(names[0].value, 'x', strlen(names[0].value));
 	free(settings.hostname);
-	free(settings.ca_pem);
+	free(ca_pem);
 	free(names[0].value);
 	assert_ptr_equal(tls_context_ref(context), context);
 	tls_context_unref(context);
 
 	far_end_sockets(pair, false);
 	struct far_end *far_end = far_end_new(&(struct far_end_options){.leaf = trusted}, pair[1]);
-	assert_int_equal(tls_session_new(context, pair[0], &session), 0);
+	assert_int_equal(tls_session_new(context, pair[0], NULL, &session), 0);
 	struct tls_client client = {context, session, pair[0]};
 	assert_int_equal(client_handshake(&client, far_end), TLS_STEP_DONE);
 	assert_string_equal(far_end->server_name, "elsewhere.example");
@@ -230,26 +238,98 @@ static void lifetimes(void **state)
 	far_end_free(far_end);
 }
 
-/* SSL_CERT_FILE stands for the system's store, as for every program that uses OpenSSL's default paths. */
+/* The system's certificates come with the settings: where OpenSSL would look for them is nobody's business here. */
 static void system_certificates(void **state)
 {
 	(void)state;
 	struct tls_settings settings = client_settings(NULL);
+	struct tls_context *context = NULL;
 	char path[] = "/tmp/postern-test-ca-XXXXXX";
+	char error[200] = "";
 	int fd = mkstemp(path);
 
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, trusted_pem, strlen(trusted_pem)), strlen(trusted_pem));
 	close(fd);
-	settings.system_ca = true;
-	setenv("SSL_CERT_DIR", "/nonexistent", 1);
-	setenv("SSL_CERT_FILE", "/nonexistent", 1);
-	assert_int_equal(handshake_with_trusted(&settings, false), TLS_STEP_FAILED);
 	setenv("SSL_CERT_FILE", path, 1);
+	settings.system_ca = true;
+	assert_int_equal(tls_context_new(&settings, &context, error, sizeof(error)), -EINVAL);
+	assert_non_null(strstr(error, "no CA"));
+	settings.ca_pem = trusted_pem;
 	assert_int_equal(handshake_with_trusted(&settings, false), TLS_STEP_DONE);
+	settings.ca_pem = other_pem;
+	assert_int_equal(handshake_with_trusted(&settings, false), TLS_STEP_FAILED);
 	unlink(path);
-	unsetenv("SSL_CERT_DIR");
 	unsetenv("SSL_CERT_FILE");
+}
+
+static struct tls_context *share(const struct tls_settings *settings, struct trust_cache *cache)
+{
+	struct tls_context *context = NULL;
+	char error[200] = "";
+
+	if (tls_context_new_sharing(settings, cache, &context, error, sizeof(error)) != 0)
+		fail_msg("settings refused: %s", error);
+	return context;
+}
+
+/* Contexts that trust the same have one store, however else they differ; what makes it is all of its key. */
+static void shared_trust(void **state)
+{
+	(void)state;
+	struct trust_cache *cache = trust_cache_new();
+	struct tls_settings settings = client_settings(trusted_pem);
+	struct tls_settings others[5];
+	struct tls_context *contexts[ARRAY_SIZE(others)];
+	_cleanup_free_ char *crl = certificate_crl_pem(trusted, NULL, 3600);
+	_cleanup_free_ char *copy = strdup(trusted_pem);
+	char error[200] = "";
+	struct tls_context *broken;
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		others[i] = settings;
+	others[0].ca_pem = other_pem;
+	others[1].verify_depth = 3;
+	others[2].partial_chain = true;
+	others[3].crl_pem = crl;
+	others[4].ca_pem = copy; /* equal text, another policy */
+	others[4].hostname = "elsewhere.example";
+	others[4].max_version = TLS1_2_VERSION;
+	struct tls_context *first = share(&settings, cache);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		contexts[i] = share(&others[i], cache);
+		if ((contexts[i]->trust == first->trust) != (i == 4))
+			fail_msg("settings %zu: the same trust is %d", i, contexts[i]->trust == first->trust);
+		assert_ptr_equal(SSL_CTX_get_cert_store(contexts[i]->ssl_ctx), contexts[i]->trust->x509);
+	}
+	assert_int_equal(trust_cache_count(cache), 5);
+	settings.ca_pem = "";
+	assert_int_equal(tls_context_new_sharing(&settings, cache, &broken, error, sizeof(error)), -EINVAL);
+	assert_int_equal(trust_cache_count(cache), 5);
+
+	tls_context_unref(first); /* the last of these has its store, still */
+	trust_cache_trim(cache);
+	assert_int_equal(trust_cache_count(cache), 5);
+	for (size_t i = 0; i < 4; i++)
+		tls_context_unref(contexts[i]);
+	trust_cache_trim(cache);
+	assert_int_equal(trust_cache_count(cache), 1);
+	settings.ca_pem = trusted_pem;
+	first = share(&settings, cache);
+	assert_ptr_equal(first->trust, contexts[4]->trust);
+	tls_context_unref(contexts[4]);
+	trust_cache_free(cache);
+
+	/* what a context has outlives the cache */
+	int pair[2];
+	far_end_sockets(pair, false);
+	struct far_end *far_end = far_end_new(&(struct far_end_options){.leaf = trusted}, pair[1]);
+	struct tls_client client = {.context = first, .fd = pair[0]};
+	assert_int_equal(tls_session_new(first, pair[0], NULL, &client.session), 0);
+	assert_int_equal(client_handshake(&client, far_end), TLS_STEP_DONE);
+	client_end(&client);
+	far_end_free(far_end);
+	trust_cache_free(NULL);
 }
 
 int main(void)
@@ -258,6 +338,7 @@ int main(void)
 	        cmocka_unit_test(process_set_up),   cmocka_unit_test(what_is_offered),
 	        cmocka_unit_test(refused_settings), cmocka_unit_test(bundles),
 	        cmocka_unit_test(lifetimes),        cmocka_unit_test(system_certificates),
+	        cmocka_unit_test(shared_trust),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

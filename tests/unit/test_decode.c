@@ -11,20 +11,9 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
-#include "base/yaml.h"
+#include "decode_fixture.h"
 #include "policy/decode.h"
 #include "policy/store.h"
-
-static void decode(const char *yaml, struct decoded *decoded)
-{
-	json_t *documents;
-	char error[256];
-
-	if (yaml_load(yaml, strlen(yaml), &documents, error, sizeof(error)))
-		fail_msg("%s in\n%s", error, yaml);
-	assert_int_equal(decode_documents(documents, "test.yaml", decoded), 0);
-	json_decref(documents);
-}
 
 #define META        "metadata: {name: x}\n"
 #define V1(kind)    "apiVersion: v1\nkind: " kind "\n" META
@@ -34,10 +23,7 @@ static void decode(const char *yaml, struct decoded *decoded)
 
 static void refusals(void **state)
 {
-	static const struct {
-		const char *yaml;
-		const char *object, *message;
-	} rows[] = {
+	static const struct refused_document rows[] = {
 	        /* the document */
 	        {"x", "document 1", "must be a map with apiVersion, kind and metadata"},
 	        {"---\n---\n[]", "document 2", "must be a map"},
@@ -56,7 +42,7 @@ static void refusals(void **state)
 	        {"apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: List, items: []}]\n", "document 1 (List)",
 	         "a List in a List"},
 	        {"apiVersion: v1\nkind: List\nitems: [3]\n", "document 1", "must be a map"},
-	        {"apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Service, metadata: {name: y}}]\n",
+	        {"apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Service, metadata: {name: 'y'}}]\n",
 	         "Service default/y", "spec: is required"},
 	        /* metadata */
 	        {"apiVersion: v1\nkind: Service\n", "document 1 (Service)", "metadata: is required"},
@@ -181,6 +167,8 @@ static void refusals(void **state)
 	        {GW("BackendTLSPolicy") "spec: {options: {postern.dev/min-tls-version: 1.3}}\n",
 	         "BackendTLSPolicy default/x",
 	         "spec.options.postern.dev/min-tls-version: must be a string, not a number"},
+	        {GW("BackendTLSPolicy") "spec: {targetRef: {name: e}}\n", "BackendTLSPolicy default/x",
+	         "spec.targetRef: is of an older schema: write a list targetRefs"},
 	        {GW("BackendTLSPolicy") "spec: {options: [x]}\n", "BackendTLSPolicy default/x",
 	         "spec.options: must be a map"},
 	        /* Routes */
@@ -194,25 +182,16 @@ static void refusals(void **state)
 	         "HTTPRoute default/x", "spec.rules[0].filters[0].requestMirror.backendRef: must be a map"},
 	        /* ServiceCIDR */
 	        {"apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\n" META "spec: {cidrs: [10.0.0.1/8]}\n",
-	         "ServiceCIDR default/x", "spec.cidrs[0]: must be a CIDR without host bits"},
-	        {"apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\n" META "spec: {}\n", "ServiceCIDR default/x",
+	         "ServiceCIDR x", "spec.cidrs[0]: must be a CIDR without host bits"},
+	        {"apiVersion: v1\nkind: Node\n" META "spec: {podCIDRs: [10.0.0.1/24]}\n", "Node x",
+	         "spec.podCIDRs[0]: must be a CIDR without host bits"},
+	        {"apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\n" META "spec: {}\n", "ServiceCIDR x",
 	         "spec.cidrs: is required"},
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct decoded decoded = {0};
-
-		decode(rows[i].yaml, &decoded);
-		if (decoded.problem_count != 1 || decoded.object_count)
-			fail_msg("expected one problem and no object, saw %zu and %zu in\n%s", decoded.problem_count,
-			         decoded.object_count, rows[i].yaml);
-		if (strcmp(decoded.problems[0].object, rows[i].object) ||
-		    !strstr(decoded.problems[0].message, rows[i].message))
-			fail_msg("expected \"%s\": \"%s\", saw \"%s\": \"%s\" in\n%s", rows[i].object, rows[i].message,
-			         decoded.problems[0].object, decoded.problems[0].message, rows[i].yaml);
-		decoded_free(&decoded);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		assert_refused(&rows[i]);
 }
 
 static void acceptances(void **state)
@@ -253,7 +232,7 @@ static void acceptances(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct decoded decoded = {0};
 
-		decode(rows[i], &decoded);
+		decode_yaml(rows[i], &decoded);
 		if (decoded.problem_count)
 			fail_msg("expected no problem, saw \"%s\" in\n%s", decoded.problems[0].message, rows[i]);
 		assert_int_equal(decoded.object_count, 1);
@@ -267,10 +246,10 @@ static void one_bad_document_does_not_hide_the_others(void **state)
 	struct decoded decoded = {0};
 
 	(void)state;
-	decode("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Service, metadata: {name: bad}}\n"
-	       "- {apiVersion: v1, kind: ConfigMap, metadata: {name: good}}\n---\nnull\n---\n" V1(
-	               "ConfigMap") "---\n7\n",
-	       &decoded);
+	decode_yaml("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Service, metadata: {name: bad}}\n"
+	            "- {apiVersion: v1, kind: ConfigMap, metadata: {name: good}}\n---\nnull\n---\n" V1(
+	                    "ConfigMap") "---\n7\n",
+	            &decoded);
 	assert_int_equal(decoded.problem_count, 2);
 	assert_int_equal(decoded.object_count, 2);
 	assert_string_equal(decoded.problems[0].object, "Service default/bad");
@@ -283,10 +262,10 @@ static void unknown_kinds_are_noted_once(void **state)
 	struct decoded decoded = {0};
 
 	(void)state;
-	decode("apiVersion: apps/v1\nkind: Deployment\nmetadata: garbage\n---\napiVersion: apps/v1\nkind: "
-	       "Deployment\n---\n"
-	       "apiVersion: v1\nkind: Namespace\n---\napiVersion: other.io/v1\nkind: BackendTLSPolicy\n",
-	       &decoded);
+	decode_yaml("apiVersion: apps/v1\nkind: Deployment\nmetadata: garbage\n---\napiVersion: apps/v1\nkind: "
+	            "Deployment\n---\n"
+	            "apiVersion: v1\nkind: Namespace\n---\napiVersion: other.io/v1\nkind: BackendTLSPolicy\n",
+	            &decoded);
 	assert_int_equal(decoded.problem_count, 0);
 	assert_int_equal(decoded.object_count, 0);
 	assert_int_equal(decoded.unknown_kind_count, 3);
@@ -303,17 +282,17 @@ static void misspelled_kinds_are_errors(void **state)
 	struct decoded decoded = {0};
 
 	(void)state;
-	decode("apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolice\nmetadata: {name: x}\nspec:\n"
-	       "  targetRefs: [{group: '', kind: Service, name: echo}]\n---\n"
-	       "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: y}\n",
-	       &decoded);
+	decode_yaml("apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolice\nmetadata: {name: x}\nspec:\n"
+	            "  targetRefs: [{group: '', kind: Service, name: echo}]\n---\n"
+	            "apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {name: 'y'}\n",
+	            &decoded);
 	assert_int_equal(decoded.problem_count, 1);
 	assert_string_equal(decoded.problems[0].object, "BackendTLSPolice default/x");
 	assert_string_equal(decoded.problems[0].message,
 	                    "kind: \"BackendTLSPolice\" is no kind of gateway.networking.k8s.io");
 	assert_int_equal(decoded.visible_count, 1);
 	assert_int_equal(decoded.unknown_kind_count, 1);
-	assert_string_equal(decoded.unknown_kinds[0].name, "ReferenceGrant.gateway.networking.k8s.io");
+	assert_string_equal(decoded.unknown_kinds[0].name, "ListenerSet.gateway.networking.k8s.io");
 	decoded_free(&decoded);
 }
 
@@ -328,7 +307,7 @@ static void findings_are_bounded(void **state)
 	for (int i = 0; i < 500; i++)
 		fprintf(stream, "---\n{apiVersion: v1, kind: Kind%d}\n---\nx\n", i);
 	fclose(stream);
-	decode(yaml, &decoded);
+	decode_yaml(yaml, &decoded);
 	free(yaml);
 	assert_int_equal(decoded.problem_count, 100);
 	assert_int_equal(decoded.unknown_kind_count, 100);
@@ -342,10 +321,11 @@ static void broken_policies_are_visible(void **state)
 	const struct object *object;
 
 	(void)state;
-	decode("apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: p, namespace: n}\n"
-	       "spec: {targetRefs: [{name: a, sectionName: s}, 7, {name: 7}, {kind: Pool, group: x, name: b}], "
-	       "options: 7}\n",
-	       &decoded);
+	decode_yaml("apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: p, namespace: "
+	            "'n'}\n"
+	            "spec: {targetRefs: [{name: a, sectionName: s}, 7, {name: 7}, {kind: Pool, group: x, name: b}], "
+	            "options: 7}\n",
+	            &decoded);
 	assert_int_equal(decoded.object_count, 0);
 	assert_int_equal(decoded.visible_count, 1);
 	object = decoded.visible[0];
@@ -358,18 +338,60 @@ static void broken_policies_are_visible(void **state)
 	decoded_free(&decoded);
 }
 
+/* In a Service and a slice that do not decode, addresses and TCP ports are seen. */
+static void broken_addresses_are_visible(void **state)
+{
+	struct decoded decoded = {0};
+	const struct service *service;
+	const struct endpoint_slice *slice;
+
+	(void)state;
+	decode_yaml(
+	        "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: 'n'}\n"
+	        "spec: {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1, 'fd00::1', 7], externalIPs: 192.0.2.1, ports: [\n"
+	        "{name: a, port: 443, targetPort: 8443, nodePort: 99999}, {port: 53, protocol: UDP}, {port: x}, 7]}\n"
+	        "---\n"
+	        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"
+	        "metadata: {name: e, namespace: 'n', labels: {kubernetes.io/service-name: s}}\n"
+	        "endpoints: [{addresses: [10.0.0.1, x]}, 7, {addresses: 10.0.0.2}]\n"
+	        "ports: [{name: a, port: 8443}, {protocol: SCTP, port: 1}, {port: 70000}]\n",
+	        &decoded);
+	assert_int_equal(decoded.object_count, 0);
+	assert_int_equal(decoded.problem_count, 2);
+	assert_int_equal(decoded.visible_count, 2);
+	assert_int_equal(decoded.visible[0]->kind, OBJECT_SERVICE);
+	assert_string_equal(decoded.visible[0]->namespace_, "n");
+	assert_string_equal(decoded.visible[0]->name, "s");
+	service = &decoded.visible[0]->service;
+	assert_int_equal(service->cluster_ip_count, 4);
+	assert_int_equal(service->port_count, 1);
+	assert_string_equal(service->ports[0].name, "a");
+	assert_int_equal(service->ports[0].port, 443);
+	assert_int_equal(service->ports[0].target_port, 8443);
+	assert_int_equal(service->ports[0].node_port, 0);
+	slice = &decoded.visible[1]->endpoint_slice;
+	assert_string_equal(slice->service, "s");
+	assert_int_equal(slice->endpoint_count, 2);
+	assert_int_equal(slice->port_count, 2);
+	assert_int_equal(slice->ports[0].port, 8443);
+	assert_int_equal(slice->ports[1].port, 0);
+	assert_false(slice->managed);
+	decoded_free(&decoded);
+}
+
 static void fields_arrive(void **state)
 {
 	struct decoded decoded = {0};
 	const struct object *object;
 
 	(void)state;
-	decode("apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: n, uid: u-1, generation: 7,"
-	       " creationTimestamp: '1970-01-02T00:00:00Z'}\n"
-	       "spec: {clusterIPs: [10.96.0.1, 'fd00::1'], ports: [{name: a, port: 80, targetPort: 8080, nodePort: "
-	       "30080,"
-	       " appProtocol: x}, {name: b, port: 81, protocol: SCTP}, {name: c, port: 82, targetPort: named}]}\n",
-	       &decoded);
+	decode_yaml(
+	        "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: 'n', uid: u-1, generation: 7,"
+	        " creationTimestamp: '1970-01-02T00:00:00Z'}\n"
+	        "spec: {clusterIPs: [10.96.0.1, 'fd00::1'], ports: [{name: a, port: 80, targetPort: 8080, nodePort: "
+	        "30080,"
+	        " appProtocol: x}, {name: b, port: 81, protocol: SCTP}, {name: c, port: 82, targetPort: named}]}\n",
+	        &decoded);
 	object = decoded.objects[0];
 	assert_string_equal(object->namespace_, "n");
 	assert_string_equal(object->uid, "u-1");
@@ -385,12 +407,14 @@ static void fields_arrive(void **state)
 	assert_int_equal(object->service.ports[2].target_port, 0);
 	decoded_free(&decoded);
 
-	decode("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: e, namespace: n, labels: {"
-	       "kubernetes.io/service-name: s, endpointslice.kubernetes.io/managed-by: "
-	       "endpointslice-controller.k8s.io}}\n"
-	       "addressType: IPv4\nendpoints: [{addresses: [10.0.0.1, 10.0.0.2], targetRef: {kind: Pod, namespace: n}},"
-	       " {addresses: [10.0.0.3], targetRef: {kind: Node, namespace: n}}]\n",
-	       &decoded);
+	decode_yaml(
+	        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: e, namespace: 'n', labels: {"
+	        "kubernetes.io/service-name: s, endpointslice.kubernetes.io/managed-by: "
+	        "endpointslice-controller.k8s.io}}\n"
+	        "addressType: IPv4\nendpoints: [{addresses: [10.0.0.1, 10.0.0.2], targetRef: {kind: Pod, "
+	        "namespace: 'n'}},"
+	        " {addresses: [10.0.0.3], targetRef: {kind: Node, namespace: 'n'}}]\n",
+	        &decoded);
 	object = decoded.objects[0];
 	assert_string_equal(object->endpoint_slice.service, "s");
 	assert_true(object->endpoint_slice.managed);
@@ -445,6 +469,7 @@ int main(void)
 	        cmocka_unit_test(misspelled_kinds_are_errors),
 	        cmocka_unit_test(findings_are_bounded),
 	        cmocka_unit_test(broken_policies_are_visible),
+	        cmocka_unit_test(broken_addresses_are_visible),
 	        cmocka_unit_test(fields_arrive),
 	        cmocka_unit_test(the_store_keeps_order),
 	};

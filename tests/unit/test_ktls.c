@@ -42,15 +42,16 @@ struct variant {
 	unsigned int tickets;
 	unsigned int
 	        records_before; /* data records that OpenSSL reads before TLS_RX; 0: the tickets are the kernel's */
+	bool resumed;           /* the session comes from an earlier connection */
 };
 
 static const char *variant_name(const struct variant *variant)
 {
 	static char name[100];
 
-	snprintf(name, sizeof(name), "%s %s, %u tickets, %u records before",
+	snprintf(name, sizeof(name), "%s %s, %u tickets, %u records before%s",
 	         variant->version == TLS1_3_VERSION ? "TLSv1.3" : "TLSv1.2", tls_cipher_name(variant->cipher),
-	         variant->tickets, variant->records_before);
+	         variant->tickets, variant->records_before, variant->resumed ? ", resumed" : "");
 	return name;
 }
 
@@ -74,6 +75,39 @@ static void far_end_says(struct connection *connection, const void *bytes, int s
 	far_end_push(connection->far_end, SIZE_MAX);
 }
 
+static struct tls_context *new_context(bool resumption)
+{
+	struct tls_settings settings = client_settings(server_pem);
+	struct tls_context *context = NULL;
+	char error[200] = "";
+
+	settings.resumption = resumption;
+	if (tls_context_new(&settings, &context, error, sizeof(error)) != 0)
+		fail_msg("settings refused: %s", error);
+	return context;
+}
+
+/* A connection of the same owner before, by the tickets of which this one is resumed. */
+static void connect_before(struct tls_context *context, const struct tls_session_owner *owner,
+                           const struct far_end_options *options)
+{
+	struct tls_client client = {.context = tls_context_ref(context)};
+	struct far_end *far_end;
+	char byte;
+	int pair[2];
+
+	far_end_sockets(pair, true);
+	far_end = far_end_new(options, pair[1]);
+	client.fd = pair[0];
+	assert_int_equal(tls_session_new(context, pair[0], owner, &client.session), 0);
+	assert_int_equal(client_handshake(&client, far_end), TLS_STEP_DONE);
+	if (options->min_version == TLS1_3_VERSION)
+		wait_for(pair[0], POLLIN, "tickets");
+	assert_int_equal(tls_session_read(client.session, &byte, 1), -EAGAIN);
+	client_end(&client);
+	far_end_free(far_end);
+}
+
 static void connect_variant(struct connection *connection, const struct variant *variant)
 {
 	const struct far_end_options options = {.leaf = server_certificate,
@@ -83,18 +117,27 @@ static void connect_variant(struct connection *connection, const struct variant 
 	                                        .suites_1_3 = suites_1_3[variant->cipher],
 	                                        .no_tickets = variant->tickets == 0,
 	                                        .tickets = variant->tickets};
-	const struct tls_settings settings = client_settings(server_pem);
+	const struct tls_session_owner owner = {.gateway_id = 1};
+	struct tls_context *context = new_context(variant->resumed);
+	struct tls_session_info info;
 	struct tls_session *session;
 	char buffer[100];
 	int pair[2];
 	int r;
 
 	connection->variant = variant;
+	if (variant->resumed)
+		connect_before(context, &owner, &options);
 	far_end_sockets(pair, true);
 	connection->far_end = far_end_new(&options, pair[1]);
-	client_start(&connection->client, &settings, pair[0]);
-	assert_int_equal(client_handshake(&connection->client, connection->far_end), TLS_STEP_DONE);
+	connection->client = (struct tls_client){.context = context, .fd = pair[0]};
+	assert_int_equal(tls_session_new(context, pair[0], &owner, &connection->client.session), 0);
 	session = connection->client.session;
+	assert_int_equal(client_handshake(&connection->client, connection->far_end), TLS_STEP_DONE);
+	tls_session_info(session, &info);
+	if (info.resumed != variant->resumed || SSL_session_reused(connection->far_end->ssl) != variant->resumed)
+		fail_msg("%s: the client says resumed %d, the server %d", variant_name(variant), info.resumed,
+		         SSL_session_reused(connection->far_end->ssl));
 
 	r = tls_session_arm_transmit(session);
 	if (r != 0)
@@ -252,10 +295,26 @@ static void every_version_and_cipher(void **state)
 		for (enum tls_cipher cipher = 0; cipher < TLS_KERNEL_CIPHERS; cipher++)
 			for (size_t i = 0; i < ARRAY_SIZE(tickets); i++)
 				for (unsigned int records = 0; records <= 2; records += 2) {
-					const struct variant variant = {version, cipher, tickets[i], records};
+					const struct variant variant = {version, cipher, tickets[i], records, false};
 
 					check_variant(&variant);
 				}
+}
+
+/*
+ * Keys of a resumed session: TLS 1.3's come from the key log as ever, 1.2's from the master secret of the session that
+ * is resumed, with the randoms of this connection. OpenSSL sends one ticket after a resumption in 1.3.
+ */
+static void resumed_sessions(void **state)
+{
+	(void)state;
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++)
+		for (enum tls_cipher cipher = 0; cipher < TLS_KERNEL_CIPHERS; cipher++)
+			for (unsigned int records = 0; records <= 2; records += 2) {
+				const struct variant variant = {version, cipher, 1, records, true};
+
+				check_variant(&variant);
+			}
 }
 
 /* Tickets on their own, then TLS_RX when the ticket window ends: no data was needed to arm. */
@@ -268,7 +327,7 @@ static void tickets_without_data(void **state)
 		                                        .suites_1_3 = suites_1_3[cipher],
 		                                        .tickets = 4};
 		const struct tls_settings settings = client_settings(server_pem);
-		const struct variant variant = {TLS1_3_VERSION, cipher, 4, 0};
+		const struct variant variant = {TLS1_3_VERSION, cipher, 4, 0, false};
 		struct connection connection = {.variant = &variant};
 		unsigned int tickets = 0;
 		uint8_t byte;
@@ -296,7 +355,7 @@ static void key_update_before_receive(void **state)
 	const struct far_end_options options = {
 	        .leaf = server_certificate, .min_version = TLS1_3_VERSION, .no_tickets = true};
 	const struct tls_settings settings = client_settings(server_pem);
-	const struct variant variant = {TLS1_3_VERSION, TLS_CIPHER_AES_256, 0, 1};
+	const struct variant variant = {TLS1_3_VERSION, TLS_CIPHER_AES_256, 0, 1, false};
 	struct connection connection = {.variant = &variant};
 	unsigned int tickets = 0;
 	char buffer[10];
@@ -342,6 +401,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(every_version_and_cipher),
+	        cmocka_unit_test(resumed_sessions),
 	        cmocka_unit_test(tickets_without_data),
 	        cmocka_unit_test(key_update_before_receive),
 	};

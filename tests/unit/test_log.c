@@ -5,7 +5,9 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/failures.h"
 #include "base/log.h"
+#include "base/log_json.h"
 
 /* stderr is a pipe while a test looks at it. */
 struct reader {
@@ -90,7 +93,7 @@ static void test_nobody_reads(void **state)
 	begin(&reader, 8192);
 	/* Would block for ever at the first line that the pipe has no room for. */
 	for (int i = 0; i < 1000; i++)
-		log_error("flood", "number=%d", i);
+		log_info_unlimited("flood", "number=%d", i);
 	before = take(&reader);
 	log_error("after", "%s", "");
 	after = take(&reader);
@@ -127,12 +130,164 @@ static void test_failures_are_no_storm(void **state)
 	failures_free(failures);
 }
 
+static void test_one_place_is_limited(void **state)
+{
+	_cleanup_free_ char *text = NULL;
+	struct log_statistics before;
+	struct log_statistics after;
+	struct reader reader;
+	unsigned long suppressed = 0;
+	unsigned int written = 0;
+
+	(void)state;
+	begin(&reader, 1 << 19);
+	log_statistics(&before);
+	/* It goes on until a line has said how many had none: in the second that follows. */
+	for (unsigned int i = 0; suppressed == 0; i++) {
+		const char *said;
+
+		log_warning("storm", "number=%u", i);
+		free(text);
+		text = take(&reader);
+		written += count(text, "event=\"storm\"");
+		said = strstr(text, "suppressed=");
+		suppressed = said ? strtoul(said + strlen("suppressed="), NULL, 10) : 0;
+		if (suppressed)
+			assert_int_equal(suppressed + written, i + 1);
+	}
+	log_statistics(&after);
+	end(&reader);
+	assert_in_range(written, LOG_LINES_PER_SECOND + 1, 2 * LOG_LINES_PER_SECOND + 1);
+	assert_int_equal(after.suppressed - before.suppressed, suppressed);
+	assert_int_equal(after.lines - before.lines, written);
+}
+
+static void test_each_subsystem_has_its_level(void **state)
+{
+	_cleanup_free_ char *text = NULL;
+	enum log_subsystem subsystem;
+	struct reader reader;
+
+	(void)state;
+	assert_int_equal(log_parse_subsystem("tls", &subsystem), 0);
+	assert_int_equal(subsystem, LOG_TLS);
+	assert_int_equal(log_parse_subsystem("TLS", &subsystem), -EINVAL);
+	assert_null(log_subsystem_name(LOG_SUBSYSTEMS));
+	begin(&reader, 65536);
+	log_set_level(LOG_LEVEL_WARNING);
+	log_set_subsystem_level(LOG_TLS, LOG_LEVEL_DEBUG);
+	log_set_subsystem_level(LOG_AGENT, LOG_LEVEL_ERROR);
+	for (unsigned int i = 0; i < LOG_SUBSYSTEMS; i++) {
+		if (log_subsystem_enabled(i, LOG_LEVEL_DEBUG))
+			log_write(NULL, 0, i, LOG_LEVEL_DEBUG, "quiet", "%s", "");
+	}
+	log_warning("of this file", "%s", ""); /* it counts as the agent's */
+	log_error("still said", "%s", "");
+	text = take(&reader);
+	end(&reader);
+	log_set_level(LOG_LEVEL_INFO);
+	assert_int_equal(count(text, "\n"), 2);
+	assert_non_null(strstr(text, "level=debug subsystem=tls event=\"quiet\"\n"));
+	assert_non_null(strstr(text, "level=error subsystem=agent event=\"still said\"\n"));
+}
+
+static void test_json_members(void **state)
+{
+	static const struct {
+		const char *pairs;
+		const char *members;
+	} rows[] = {
+	        {"", ""},
+	        {"a=b", ",\"a\":\"b\""},
+	        {"count=12 below=-3 word=1a", ",\"count\":12,\"below\":-3,\"word\":\"1a\""},
+	        {"number=007 big=1234567890123456 sign=- none=", /* no numbers of JSON, or not exactly */
+	         ",\"number\":\"007\",\"big\":\"1234567890123456\",\"sign\":\"-\",\"none\":\"\""},
+	        {"quoted=\"12\" zero=0", ",\"quoted\":\"12\",\"zero\":0"},
+	        {"a=\"x y\" b=z", ",\"a\":\"x y\",\"b\":\"z\""},
+	        {"a=\"say \\\"no\\\" and \\\\\"", ",\"a\":\"say \\\"no\\\" and \\\\\""},
+	        {"a=\"one\\x0atwo\\x1b[\"", ",\"a\":\"one\\u000atwo\\u001b[\""},
+	        {"a=\"never ends", ",\"a\":\"never ends\""},
+	        {"a=\"ends in \\", ",\"a\":\"ends in \\\\\""},
+	        {"word other=1", ",\"text\":\"word\",\"other\":1"},
+	        {"=x", ",\"text\":\"=x\""},
+	        {"\"lone\"", ",\"text\":\"lone\""},
+	        {"a=tab\tand\x7f", ",\"a\":\"tab\\u0009and\\u007f\""},
+	        {"a=\xc3\xa4 b=\xe2\x82\xac", ",\"a\":\"\xc3\xa4\",\"b\":\"\xe2\x82\xac\""},
+	        /* Not UTF-8: a lone byte, a cut character, an overlong one, a surrogate, one above U+10FFFF. */
+	        {"a=\xff", ",\"a\":\"\xef\xbf\xbd\""},
+	        {"a=\xe2\x82", ",\"a\":\"\xef\xbf\xbd\xef\xbf\xbd\""},
+	        {"a=\xc0\x80", ",\"a\":\"\xef\xbf\xbd\xef\xbf\xbd\""},
+	        {"a=\xed\xa0\x80", ",\"a\":\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
+	        {"a=\xf4\x90\x80\x80", ",\"a\":\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
+	};
+	char buffer[256];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		size_t used = log_json_members(rows[i].pairs, strlen(rows[i].pairs), buffer, sizeof(buffer));
+
+		if (used != strlen(rows[i].members) || memcmp(buffer, rows[i].members, used) != 0)
+			fail_msg("%s: expected %s, seen %.*s", rows[i].pairs, rows[i].members, (int)used, buffer);
+		/* With less room only whole members are there. */
+		for (size_t size = 0; size < used; size++) {
+			size_t less = log_json_members(rows[i].pairs, strlen(rows[i].pairs), buffer, size);
+
+			assert_true(less <= size);
+			assert_memory_equal(buffer, rows[i].members, less);
+			assert_true(less == 0 || rows[i].members[less] == ',');
+		}
+	}
+}
+
+static void test_lines_are_json(void **state)
+{
+	static const char hostile[] = "a \"b\" \\ \n\x1b\xff {";
+	_cleanup_free_ char *text = NULL;
+	char quoted[128];
+	char long_value[4096];
+	struct reader reader;
+	json_t *line;
+	char *next;
+
+	(void)state;
+	memset(long_value, '"', sizeof(long_value) - 1);
+	long_value[sizeof(long_value) - 1] = '\0';
+	begin(&reader, 65536);
+	log_set_format(LOG_FORMAT_JSON);
+	log_error("hostile", "value=%s count=%d", log_quote(hostile, quoted, sizeof(quoted)), 7);
+	log_error("long", "before=1 value=%s", long_value);
+	log_error("empty", "%s", "");
+	text = take(&reader);
+	log_set_format(LOG_FORMAT_LOGFMT);
+	end(&reader);
+	assert_int_equal(count(text, "\n"), 3);
+	next = strchr(text, '\n');
+	*next++ = '\0';
+	line = json_loads(text, 0, NULL);
+	assert_non_null(line);
+	assert_string_equal(json_string_value(json_object_get(line, "event")), "hostile");
+	assert_string_equal(json_string_value(json_object_get(line, "level")), "error");
+	assert_string_equal(json_string_value(json_object_get(line, "subsystem")), "agent");
+	assert_int_equal(strlen(json_string_value(json_object_get(line, "time"))), strlen("2026-01-01T00:00:00.000Z"));
+	assert_string_equal(json_string_value(json_object_get(line, "value")), "a \"b\" \\ \n\x1b\xef\xbf\xbd {");
+	assert_int_equal(json_integer_value(json_object_get(line, "count")), 7);
+	json_decref(line);
+	line = json_loads(next, JSON_DISABLE_EOF_CHECK, NULL);
+	assert_non_null(line);
+	assert_int_equal(json_integer_value(json_object_get(line, "before")), 1);
+	json_decref(line);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_long_line_is_cut_and_ends),
 	        cmocka_unit_test(test_nobody_reads),
 	        cmocka_unit_test(test_failures_are_no_storm),
+	        cmocka_unit_test(test_one_place_is_limited),
+	        cmocka_unit_test(test_each_subsystem_has_its_level),
+	        cmocka_unit_test(test_json_members),
+	        cmocka_unit_test(test_lines_are_json),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

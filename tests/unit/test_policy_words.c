@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/printable.h"
 #include "policy/names.h"
 #include "policy/text.h"
 #include "policy/times.h"
@@ -63,6 +64,38 @@ static void names(void **state)
 			if (seen[j] != expected[j])
 				fail_msg("\"%s\": grammar %zu: expected %d", text, j, expected[j]);
 	}
+}
+
+static void numeric_hosts(void **state)
+{
+	static const struct {
+		const char *text;
+		bool numeric;
+	} rows[] = {
+	        {"10.0.0.1", true}, {"127.1", true}, {"2130706433", true}, {"0x7f000001", true}, {"0X7F.0.0x1", true},
+	        {"0177.1", true},   {"0x", true},    {"1.2.3.4.5", true},  {"", false},          {".", false},
+	        {"1.", false},      {".1", false},   {"1..2", false},      {"a", false},         {"1.a", false},
+	        {"0xg", false},     {"x1", false},   {"1-2", false},       {"0x1.b", false},     {"1e5", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (is_numeric_host(rows[i].text) != rows[i].numeric)
+			fail_msg("\"%s\": expected %d", rows[i].text, rows[i].numeric);
+}
+
+static void trust_bundle_names(void **state)
+{
+	static const char *const good[] = {"a", "a.b", "example.com:signer:bundle", "a:b"},
+	                         *const bad[] = {"", ":", "a:", ":a", "a::b", "A", "a:B", "a/b", "a:b c"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		if (!is_trust_bundle_name(good[i]))
+			fail_msg("\"%s\": expected a name", good[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (is_trust_bundle_name(bad[i]))
+			fail_msg("\"%s\": expected no name", bad[i]);
 }
 
 static void timestamps(void **state)
@@ -151,14 +184,44 @@ static void messages_grow_to_a_limit(void **state)
 	assert_string_equal(text.data, "one 1; two!; three");
 	for (int i = 0; i < 1000; i++)
 		text_add_sentence(&text, "sentence %d", i);
-	assert_int_equal(strlen(text.data), TEXT_MAX + 3);
-	assert_string_equal(text.data + TEXT_MAX, "...");
+	assert_int_equal(strlen(text.data), TEXT_MAX);
+	assert_string_equal(text.data + TEXT_MAX - 3, "...");
 	taken = text_take(&text);
 	assert_true(text_is_empty(&text));
-	assert_int_equal(strlen(taken), TEXT_MAX + 3);
+	assert_int_equal(strlen(taken), TEXT_MAX);
 	free(taken);
 	taken = text_take(&text);
 	assert_string_equal(taken, "");
+}
+
+/* At the limit itself nothing is cut, and a cut never halves a character. */
+static void messages_are_cut_between_characters(void **state)
+{
+	static const char two_bytes[] = "\xc3\xbc";
+
+	(void)state;
+	for (size_t before = TEXT_MAX - 8; before <= TEXT_MAX + 4; before++) {
+		for (int formatted = 0; formatted < 2; formatted++) {
+			_cleanup_free_ char *long_piece = calloc(1, before + 1);
+			struct text text = {0};
+			bool fits = before + 2 <= TEXT_MAX;
+			size_t kept;
+
+			memset(long_piece, 'a', before);
+			if (formatted) {
+				text_append(&text, "%s%s", long_piece, two_bytes);
+			} else {
+				text_add(&text, long_piece);
+				text_append(&text, "%s", two_bytes);
+			}
+			kept = strspn(text.data, "a");
+			if (strcmp(text.data + kept, fits ? two_bytes : "...") != 0 || strlen(text.data) > TEXT_MAX ||
+			    kept != (fits ? before : TEXT_MAX - 3))
+				fail_msg("%zu letters and one of two bytes: kept %zu, then \"%s\"", before, kept,
+				         text.data + kept);
+			text_free(&text);
+		}
+	}
 }
 
 static void values_are_made_printable(void **state)
@@ -184,9 +247,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(names),
+	        cmocka_unit_test(numeric_hosts),
+	        cmocka_unit_test(trust_bundle_names),
 	        cmocka_unit_test(timestamps),
 	        cmocka_unit_test(durations),
 	        cmocka_unit_test(messages_grow_to_a_limit),
+	        cmocka_unit_test(messages_are_cut_between_characters),
 	        cmocka_unit_test(values_are_made_printable),
 	};
 

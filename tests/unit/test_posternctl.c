@@ -27,6 +27,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/evidence.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "observe/control_socket.h"
@@ -258,6 +259,8 @@ static void status_is_the_default_and_the_json_is_the_agents(void **state)
 	assert_true(json_is_object(json_object_get(seen, "kernel")));
 	json_object_del(seen, "agent");
 	json_object_del(seen, "kernel");
+	assert_int_equal(json_array_size(json_object_get(seen, "disagreements")), 0);
+	json_object_del(seen, "disagreements");
 	assert_true(json_equal(seen, sent));
 	json_decref(seen);
 	json_decref(sent);
@@ -372,11 +375,12 @@ static void nonsense_documents(void **state)
 	/* A document of another kind is refused. */
 	fixture->status = "[]";
 	fixture->connections = "{}";
-	assert_int_equal(run_one(fixture, "status"), 1);
+	assert_int_equal(run_one(fixture, "status"), 3);
 	assert_says(fixture, "not understood");
-	assert_int_equal(run_one(fixture, "connections"), 1);
+	assert_int_equal(run_one(fixture, "connections"), 3);
 	assert_says(fixture, "not understood");
 	/* So is one that the agent does not have. */
+	fixture->status = "{}";
 	fixture->connections = NULL;
 	assert_int_equal(run_one(fixture, "connections"), 1);
 	assert_says(fixture, "the agent says: unknown command");
@@ -387,17 +391,17 @@ static void dead_agent(void **state)
 	struct fixture *fixture = *state;
 	json_t *document;
 
-	assert_int_equal(run_one(fixture, "status"), 1);
+	assert_int_equal(run_one(fixture, "status"), 3);
 	assert_says(fixture, "posternd is not running: ");
 	assert_says(fixture, "no gateway is intercepted");
-	assert_int_equal(run_json(fixture, "status", &document), 1);
+	assert_int_equal(run_json(fixture, "status", &document), 3);
 	assert_string_equal(json_string_value(json_object_get(document, "agent")), "dead");
 	assert_true(json_is_false(json_object_get(document, "ready")));
 	assert_true(json_is_false(json_object_get(json_object_get(document, "kernel"), "pinned")));
 	json_decref(document);
-	assert_int_equal(run_one(fixture, "connections"), 1);
+	assert_int_equal(run_one(fixture, "connections"), 3);
 	assert_says(fixture, "the agent is not running");
-	assert_int_equal(run_json(fixture, "failures", &document), 1);
+	assert_int_equal(run_json(fixture, "failures", &document), 3);
 	assert_true(json_is_string(json_object_get(document, "error")));
 	json_decref(document);
 }
@@ -427,7 +431,7 @@ static void broken_agent(void **state)
 			_exit(0);
 		}
 		close(listener);
-		assert_int_equal(run_one(fixture, "status"), 1);
+		assert_int_equal(run_one(fixture, "status"), 3);
 		assert_says(fixture, "posternd cannot be asked: the agent's answer is cut short or not understood");
 		assert_int_equal(waitpid(child, NULL, 0), child);
 		assert_int_equal(unlink(address.sun_path), 0);
@@ -437,26 +441,41 @@ static void broken_agent(void **state)
 static void usage(void **state)
 {
 	static const struct {
-		const char *words[4];
+		const char *words[6];
 		int status;
 		const char *says;
 	} rows[] = {
-	        {{"stat"}, 1, "posternd is not running"}, /* a prefix */
-	        {{"conn"}, 1, "the agent is not running"},
-	        {{"f"}, 1, "the agent is not running"},
+	        {{"stat"}, 3, "posternd is not running"}, /* a prefix */
+	        {{"conn"}, 3, "the agent is not running"},
+	        {{"f"}, 3, "the agent is not running"},
 	        {{"v"}, 0, "posternctl "},
 	        {{"--version"}, 0, "posternctl "},
 	        {{"help"}, 0, "usage: posternctl"},
 	        {{"-h"}, 0, "usage: posternctl"},
-	        {{"statuses"}, 2, "no such command"},
-	        {{""}, 2, "no such command"},
-	        {{"\x1b[31m"}, 2, "no such command"},
-	        {{"--colour"}, 2, "no such option"},
-	        {{"--run-dirx", "a"}, 2, "no such option"},
+	        {{"help", "uninstall"}, 0, "--force"},
+	        {{"uninstall", "-h"}, 0, "usage: posternctl uninstall"},
+	        {{"help", "ch"}, 0, "usage: posternctl check [OPTION]... [FILE...]"},
+	        {{"statuses"}, 2, "posternctl: \"statuses\" is no command; see posternctl help"},
+	        {{""}, 2, "\"\" is no command"},
+	        {{"\x1b[31m"}, 2, "\"\\x1b[31m\" is no command"},
+	        {{"c"}, 2, "\"c\" fits connections, certs, check and completion"},
+	        {{"check", "--watch"}, 2, "check cannot be watched"},
+	        {{"status", "--watch=soon"}, 2, "\"soon\" is no number of seconds"},
+	        {{"status", "--mode", "ktls"}, 2, "--mode belongs to connections"},
+	        {{"failures", "--reason="}, 2, "--reason needs a value"},
+	        {{"help", "foo"}, 2, "\"foo\" is no command"},
+	        {{"help", "status", "check"}, 2, "one command at a time"},
+	        {{"--colour"}, 2, "\"--colour\" is no option"},
+	        {{"--\x1b[31m"}, 2, "\"--\\x1b[31m\" is no option"},
+	        {{"--run-dirx", "a"}, 2, "is no option"},
+	        {{"--json=yes"}, 2, "is no option"},
 	        {{"--run-dir="}, 2, "--run-dir needs a value"},
-	        {{"status", "failures"}, 2, "one command at a time"},
+	        {{"status", "failures"}, 2, "status takes no words; see posternctl help status"},
 	        {{"--force"}, 2, "--force belongs to uninstall"},
 	        {{"status", "--force"}, 2, "--force belongs to uninstall"},
+	        {{"status", "--system-ca", "x"}, 2, "--system-ca belongs to check"},
+	        {{"check"}, 2, "check needs a FILE"},
+	        {{"check", "--cluster-cidr", "10.0.0.1/8", "/dev/null"}, 2, "10.0.0.1/8: no CIDR"},
 	};
 	struct fixture *fixture = *state;
 
@@ -468,6 +487,36 @@ static void usage(void **state)
 		assert_says(fixture, rows[i].says);
 		assert_harmless(fixture->errors);
 	}
+}
+
+/* Each command that the help lists stands in the man page. To be run from the root of the tree. */
+static void man_page(void **state)
+{
+	static const char page[] = "docs/man/posternctl.8";
+	struct fixture *fixture = *state;
+	_cleanup_fclose_ FILE *file = fopen(page, "re");
+	_cleanup_free_ char *text = calloc(1, OUTPUT_MAX);
+	unsigned int commands = 0;
+	char name[32];
+
+	if (!file)
+		fail_msg("%s: expected to be run from the root of the tree", page);
+	assert_non_null(text);
+	assert_true(fread(text, 1, OUTPUT_MAX - 1, file) < OUTPUT_MAX - 1);
+	assert_int_equal(run_one(fixture, "help"), 0);
+	for (const char *line = fixture->output; line; line = strchr(line + 1, '\n')) {
+		char alone[64];
+		char with_words[64];
+
+		if (strncmp(line, "\n  ", 3) != 0 || sscanf(line + 3, "%31[a-z-]", name) != 1 || name[0] == '-')
+			continue;
+		(void)snprintf(alone, sizeof(alone), "\n.It Cm %s\n", name);
+		(void)snprintf(with_words, sizeof(with_words), "\n.It Cm %s ", name);
+		if (!strstr(text, alone) && !strstr(text, with_words))
+			fail_msg("%s: expected the item of %s", page, name);
+		commands++;
+	}
+	assert_true(commands > 10);
 }
 
 static void uninstall_under_a_live_agent(void **state)
@@ -500,6 +549,31 @@ static void uninstall_leaves_nothing(void **state)
 	assert_int_equal(run_json(fixture, "uninstall", &document), 0); /* idempotent */
 	assert_int_equal(json_integer_value(json_object_get(document, "removed")), 0);
 	json_decref(document);
+}
+
+/* The auditor's: it goes only when that is asked for. */
+static void uninstall_leaves_the_evidence(void **state)
+{
+	struct fixture *fixture = *state;
+	const char *const purge[] = {"uninstall", "--purge", NULL};
+	char path[256];
+	json_t *document;
+	int file;
+
+	(void)snprintf(path, sizeof(path), "%s/" EVIDENCE_FILE, fixture->run_dir);
+	file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(file >= 0);
+	close(file);
+	assert_int_equal(run_one(fixture, "uninstall"), 0);
+	assert_says(fixture, "stays in ");
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(run_json(fixture, "uninstall", &document), 0);
+	assert_string_equal(json_string_value(json_object_get(document, "evidence")), path);
+	json_decref(document);
+	assert_int_equal(run(fixture, purge), 0);
+	assert_null(strstr(fixture->output, "stays in "));
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(access(fixture->run_dir, F_OK), -1);
 }
 
 static void pin_map(const char *directory, const char *name, enum bpf_map_type type, uint32_t key, uint32_t value,
@@ -569,11 +643,11 @@ static void kernel_truth_without_agent(void **state)
 		assert_int_equal(bpf_map_update_elem(map, &key, &value, BPF_ANY), 0);
 	}
 
-	assert_int_equal(run_one(fixture, "status"), 1);
+	assert_int_equal(run_one(fixture, "status"), 3);
 	assert_says(fixture, "posternd is not running");
 	assert_says(fixture, "shop/edge: 0 of 0 hooks attached; connects are NOT intercepted");
 	assert_says(fixture, "destinations in the kernel's map: 4 tls, 2 deny, 1 plain");
-	assert_int_equal(run_json(fixture, "status", &document), 1);
+	assert_int_equal(run_json(fixture, "status", &document), 3);
 	assert_true(json_is_true(json_object_get(json_object_get(document, "kernel"), "pinned")));
 	json_decref(document);
 
@@ -611,8 +685,10 @@ int main(void)
 	        TEST(dead_agent),
 	        TEST(broken_agent),
 	        TEST(usage),
+	        TEST(man_page),
 	        TEST(uninstall_under_a_live_agent),
 	        TEST(uninstall_leaves_nothing),
+	        TEST(uninstall_leaves_the_evidence),
 	        TEST(kernel_truth_without_agent),
 	};
 #undef TEST

@@ -183,7 +183,8 @@ static void tickets_in_mid_stream(void **state)
 	}
 }
 
-static void key_update_is_a_counted_reset(void **state)
+/* The kernel that can takes the new key (7.x); where none can, data must not end as if it were whole. */
+static void key_update_is_followed_or_a_counted_reset(void **state)
 {
 	(void)state;
 	for (int splice = 0; splice < 2; splice++) {
@@ -194,6 +195,11 @@ static void key_update_is_a_counted_reset(void **state)
 		run.backend = (struct end_options){
 		        .send = 4 * MEGABYTE, .key_update_after = 2 * MEGABYTE, .end = END_WHEN_DONE};
 		relay_run(&run);
+		if (run.rekey) {
+			assert_run_exact("a KeyUpdate that is followed", &run);
+			assert_int_equal(run.stats.key_updates, 1);
+			continue;
+		}
 		if (run.reason != REASON_KEY_UPDATE)
 			fail_msg("expected key_update, seen %s (%s)", reason_name(run.reason), run.detail);
 		assert_int_equal(run.stats.key_updates, 1);
@@ -224,6 +230,45 @@ static void end_behind_a_full_buffer_loses_nothing(void **state)
 		         run.b_send_buffer, run.s_receive_buffer);
 		relay_run(&run);
 		assert_run_exact(name, &run);
+	}
+}
+
+/* No record is left open (MSG_MORE, SPLICE_F_MORE): the other end gets each byte, or would wait for it for ever. */
+static void single_bytes_are_not_held_back(void **state)
+{
+	(void)state;
+	for (int splice = 0; splice < 2; splice++) {
+		struct relay_run run = kernel_run(3);
+
+		run.splice = splice != 0;
+		run.gateway =
+		        (struct end_options){.send = 300, .write_step = 1, .in_turns = true, .end = END_WHEN_SENT};
+		run.backend =
+		        (struct end_options){.send = 300, .write_step = 1, .in_turns = true, .end = END_WHEN_DONE};
+		relay_run(&run);
+		assert_run_exact("bytes in turns", &run);
+		assert_int_equal(run.backend_result.records,
+		                 300 + 1); /* and close_notify, which looks like data in 1.3 */
+	}
+}
+
+static void a_stream_is_sent_in_full_records(void **state)
+{
+	const size_t size = 8 * MEGABYTE;
+
+	(void)state;
+	for (int splice = 0; splice < 2; splice++) {
+		struct relay_run run = kernel_run(3);
+
+		run.splice = splice != 0;
+		run.gateway = (struct end_options){.send = size, .end = END_WHEN_SENT};
+		run.backend = (struct end_options){.end = END_WHEN_DONE};
+		relay_run(&run);
+		assert_run_exact("a stream", &run);
+		/* Each read may end with a shorter one, and moves 64 KB or more once the stream runs. */
+		if (run.backend_result.records > size / 16384 * 3 / 2)
+			fail_msg("%zu records for %zu bytes", run.backend_result.records, size);
+		print_message("%zu records for %zu bytes\n", run.backend_result.records, size);
 	}
 }
 
@@ -320,8 +365,10 @@ int main(void)
 	        cmocka_unit_test(records_of_odd_sizes),
 	        cmocka_unit_test(padded_records),
 	        cmocka_unit_test(tickets_in_mid_stream),
-	        cmocka_unit_test(key_update_is_a_counted_reset),
+	        cmocka_unit_test(key_update_is_followed_or_a_counted_reset),
 	        cmocka_unit_test(end_behind_a_full_buffer_loses_nothing),
+	        cmocka_unit_test(single_bytes_are_not_held_back),
+	        cmocka_unit_test(a_stream_is_sent_in_full_records),
 	        cmocka_unit_test(slow_readers),
 	        cmocka_unit_test(half_close_and_answer),
 	        cmocka_unit_test(early_ends_are_resets),

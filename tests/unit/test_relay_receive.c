@@ -188,86 +188,6 @@ static void tickets_and_key_updates_are_counted(void **state)
 	fixture_free(f);
 }
 
-/* A kernel that can rekey gives no event for a KeyUpdate that it decrypted while it joined the data before it. */
-static void hidden_key_update_is_found(void **state)
-{
-	static const struct {
-		const char *name;
-		size_t size;
-		bool blocked;
-		bool at_once;
-	} data[] = {
-	        {"small message", 100, false, true},
-	        {"empty record", 0, false, true},
-	        {"stream", 100000, false, false},
-	        {"small message to a slow gateway", 100, true, true},
-	        {"stream to a slow gateway", 100000, true, true},
-	};
-	uint8_t *sent = pattern(100000);
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(data); i++) {
-		for (size_t j = 0; j < ARRAY_SIZE(kernel_modes); j++) {
-			struct fixture *f = fixture_new(kernel_modes[j], TLS_VERSION_1_3);
-
-			f->options.kernel_rekey = true;
-			f->kernel.b.hides_key_update = true;
-			fixture_start(f);
-			if (data[i].blocked)
-				f->kernel.a.room = 10;
-			mock_feed(&f->kernel.b, sent, data[i].size);
-			mock_feed_record(&f->kernel.b, 22, KEY_UPDATE, 5);
-			fixture_run(f);
-			assert_true(f->kernel.b.key_update_pending);
-			if (data[i].blocked) {
-				assert_alive(f);
-				f->kernel.a.room = SIZE_MAX;
-				fixture_run(f);
-			}
-			if (f->ends != (data[i].at_once ? 1 : 0))
-				fail_msg("%s: seen %u ends", data[i].name, f->ends);
-			if (!data[i].at_once)
-				fixture_wait_end(f);
-			assert_reset(f, REASON_KEY_UPDATE);
-			assert_out(&f->kernel.a, sent, data[i].size);
-			fixture_free(f);
-		}
-	}
-	free(sent);
-}
-
-/* What the look costs: nothing where the kernel hides nothing, one call after a small message, none in a stream. */
-static void look_is_cheap(void **state)
-{
-	static const struct {
-		enum tls_version version;
-		bool kernel_rekey;
-		size_t size;
-		unsigned int calls;
-	} data[] = {
-	        {TLS_VERSION_1_3, false, 100, 1},
-	        {TLS_VERSION_1_2, true, 100, 1},
-	        {TLS_VERSION_1_3, true, 100, 2},
-	        {TLS_VERSION_1_3, true, 50000, 1},
-	};
-	uint8_t *sent = pattern(50000);
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(data); i++) {
-		struct fixture *f = fixture_new(RELAY_KTLS_COPY, data[i].version);
-
-		f->options.kernel_rekey = data[i].kernel_rekey;
-		fixture_start(f);
-		for (unsigned int n = 1; n <= 4; n++) {
-			mock_feed(&f->kernel.b, sent, data[i].size);
-			fixture_run(f);
-			assert_int_equal(f->kernel.b.recvmsg_calls, n * data[i].calls);
-		}
-		fixture_free(f);
-	}
-	free(sent);
-}
-
 static void a_ticket_may_span_records_but_not_data(void **state)
 {
 	struct fixture *f = running(RELAY_KTLS_COPY, TLS_VERSION_1_3);
@@ -679,8 +599,6 @@ int main(void)
 	        cmocka_unit_test(slow_gateway_holds_the_backend_back),
 	        cmocka_unit_test(control_records_are_judged_wherever_they_come),
 	        cmocka_unit_test(tickets_and_key_updates_are_counted),
-	        cmocka_unit_test(hidden_key_update_is_found),
-	        cmocka_unit_test(look_is_cheap),
 	        cmocka_unit_test(a_ticket_may_span_records_but_not_data),
 	        cmocka_unit_test(warnings_without_end_end_the_connection),
 	        cmocka_unit_test(failed_read_ends_both),

@@ -146,6 +146,26 @@ static void a_thousand_in_turn_leave_nothing(void **state)
 	assert_int_equal(count_descriptors(), before);
 }
 
+/* splice() reports a reset once; asked again the socket says end of file. */
+static void a_reset_of_a_stream_is_no_end(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < 40; i++) {
+		struct relay_run run = {
+		        .splice = i % 4 != 0,
+		        .gateway = {.send = 5000, .end = END_AFTER_PEER},
+		        .backend = {.send = MEGABYTE + i * 13999, .end = END_BY_RESET},
+		};
+
+		relay_run(&run);
+		if (run.reason != REASON_BACKEND_RESET || run.gateway_result.clean_end)
+			fail_msg("%zu bytes: expected backend_reset, seen %s (%s), %s", run.backend.send,
+			         reason_name(run.reason), run.detail,
+			         run.gateway_result.clean_end ? "and a clean end at the gateway" : "");
+		assert_true(run.gateway_result.content_right);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +176,7 @@ int main(void)
 	        cmocka_unit_test(resets_cross),
 	        cmocka_unit_test(idle_connection_is_reset),
 	        cmocka_unit_test(a_thousand_in_turn_leave_nothing),
+	        cmocka_unit_test(a_reset_of_a_stream_is_no_end),
 	};
 	int failed;
 

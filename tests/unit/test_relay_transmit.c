@@ -130,6 +130,31 @@ static void directions_do_not_wait_for_each_other(void **state)
 	fixture_free(f);
 }
 
+/* Only what has been quiet, with the backend's word last and nothing in hand, may be thought to be between requests. */
+static void idle_is_between_requests(void **state)
+{
+	struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
+	uint64_t before = monotonic_ns();
+
+	(void)state;
+	fixture_start(f);
+	assert_false(relay_is_idle(f->relay, before));
+	assert_true(relay_is_idle(f->relay, monotonic_ns()));
+	mock_feed(&f->kernel.a, "request", 7);
+	fixture_run(f);
+	assert_false(relay_is_idle(f->relay, monotonic_ns()));
+	mock_feed(&f->kernel.b, "response", 8);
+	before = monotonic_ns();
+	fixture_run(f);
+	assert_false(relay_is_idle(f->relay, before));
+	assert_true(relay_is_idle(f->relay, monotonic_ns()));
+	f->kernel.a.room = 2;
+	mock_feed(&f->kernel.b, "response", 8);
+	fixture_run(f);
+	assert_false(relay_is_idle(f->relay, monotonic_ns()));
+	fixture_free(f);
+}
+
 static void splice_begins_with_a_stream_and_ends_with_small_messages(void **state)
 {
 	const size_t big = 100000;
@@ -534,6 +559,7 @@ int main(void)
 	        cmocka_unit_test(key_limit_resets),
 	        cmocka_unit_test(key_limit_empties_the_pipe),
 	        cmocka_unit_test(key_limit_is_exact),
+	        cmocka_unit_test(idle_is_between_requests),
 	        cmocka_unit_test(short_write_is_not_tried_again_at_once),
 	        cmocka_unit_test(real_limit_is_that_of_the_rfc),
 	};

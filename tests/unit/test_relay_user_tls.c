@@ -60,6 +60,39 @@ static void ten_megabytes_both_ways(void **state)
 	}
 }
 
+/* No record is left open: the other end gets each byte, or would wait for it for ever. */
+static void single_bytes_are_not_held_back(void **state)
+{
+	struct relay_run run = {
+	        .tls = true,
+	        .version = TLS_VERSION_1_3,
+	        .gateway = {.send = 300, .write_step = 1, .in_turns = true, .end = END_WHEN_SENT},
+	        .backend = {.send = 300, .write_step = 1, .in_turns = true, .end = END_WHEN_DONE},
+	};
+
+	(void)state;
+	relay_run(&run);
+	assert_run_exact("bytes in turns", &run);
+	assert_int_equal(run.backend_result.records, 300 + 1); /* and close_notify, which looks like data in 1.3 */
+}
+
+static void a_stream_is_sent_in_full_records(void **state)
+{
+	struct relay_run run = {
+	        .tls = true,
+	        .version = TLS_VERSION_1_3,
+	        .gateway = {.send = 8 * MEGABYTE, .end = END_WHEN_SENT},
+	        .backend = {.end = END_WHEN_DONE},
+	};
+
+	(void)state;
+	relay_run(&run);
+	assert_run_exact("a stream", &run);
+	/* Each read may end with a shorter one. */
+	if (run.backend_result.records > run.gateway.send / 16384 * 3 / 2)
+		fail_msg("%zu records for %zu bytes", run.backend_result.records, run.gateway.send);
+}
+
 static void slow_readers(void **state)
 {
 	(void)state;
@@ -205,6 +238,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(every_size_both_ways),
 	        cmocka_unit_test(ten_megabytes_both_ways),
+	        cmocka_unit_test(single_bytes_are_not_held_back),
+	        cmocka_unit_test(a_stream_is_sent_in_full_records),
 	        cmocka_unit_test(slow_readers),
 	        cmocka_unit_test(half_close_of_1_3_is_answered),
 	        cmocka_unit_test(half_close_of_1_2_is_deferred),

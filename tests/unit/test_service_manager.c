@@ -68,11 +68,40 @@ static void nobody_asked_or_nonsense(void **state)
 	assert_int_equal(service_manager_notify("READY=1"), -ENOENT);
 }
 
+static void how_often_it_wants_to_hear(void **state)
+{
+	char own[32];
+	const struct {
+		const char *usec, *pid;
+		uint64_t wanted;
+	} rows[] = {
+	        {NULL, NULL, 0},  {"", NULL, 0},        {"30000000", NULL, 30000000000},
+	        {"1", own, 1000}, {"30000000", "1", 0}, {"30s", NULL, 0},
+	        {"-1", NULL, 0},  {"30000000", "x", 0}, {"99999999999999999999", NULL, 0},
+	        {" 5", NULL, 0},  {"0", NULL, 0},       {"18446744073709551615", NULL, 0},
+	};
+
+	(void)state;
+	snprintf(own, sizeof(own), "%d", (int)getpid());
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		unsetenv("WATCHDOG_USEC");
+		unsetenv("WATCHDOG_PID");
+		if (rows[i].usec)
+			setenv("WATCHDOG_USEC", rows[i].usec, 1);
+		if (rows[i].pid)
+			setenv("WATCHDOG_PID", rows[i].pid, 1);
+		assert_int_equal(service_manager_watchdog_ns(), rows[i].wanted);
+	}
+	unsetenv("WATCHDOG_USEC");
+	unsetenv("WATCHDOG_PID");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(tells_the_manager),
 	        cmocka_unit_test(nobody_asked_or_nonsense),
+	        cmocka_unit_test(how_often_it_wants_to_hear),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

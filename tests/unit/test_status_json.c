@@ -22,6 +22,7 @@
 #include "datapath/worker.h"
 #include "observe/json.h"
 #include "observe/status.h"
+#include "policy/client_certificate.h"
 #include "policy/snapshot.h"
 
 static struct postern_destination_key key_of(const char *address, uint16_t port)
@@ -114,11 +115,16 @@ static void gateway_rows(void **state)
 	char name[] = "shop/edge";
 	char cgroup[] = "/sys/fs/cgroup/edge";
 	char netns[] = "/run/netns/edge";
+	char namespace_[] = "shop";
+	char object[] = "edge";
+	struct object_name name_of_object = {namespace_, object};
+	const struct gateway_refs refs = {.at = &name_of_object, .count = 1};
 	struct gateway gateway = {
 	        .id = 1,
 	        .name = name,
 	        .cgroup_path = cgroup,
 	        .netns_path = netns,
+	        .refs = &refs,
 	        .mode = POSTERN_MODE_OBSERVE,
 	        .state = GATEWAY_READY,
 	        .listeners = listeners,
@@ -126,17 +132,63 @@ static void gateway_rows(void **state)
 	};
 
 	(void)state;
-	assert_json(status_gateway(&gateway),
+	assert_json(status_gateway(&gateway, NULL),
 	            "{\"name\":\"shop/edge\",\"cgroup\":\"/sys/fs/cgroup/edge\",\"mode\":\"observe\","
-	            "\"state\":\"ready\",\"reason\":\"\",\"netns\":\"/run/netns/edge\",\"listeners\":[28100,28101]}");
+	            "\"state\":\"ready\",\"reason\":\"\",\"netns\":\"/run/netns/edge\",\"listeners\":[28100,28101],"
+	            "\"gatewayRefs\":[{\"namespace\":\"shop\",\"name\":\"edge\"}],"
+	            "\"client_certificate\":{\"state\":\"none\",\"digest\":\"\",\"not_after\":0}}");
 	gateway.netns_path = NULL;
 	gateway.mode = POSTERN_MODE_ENFORCE;
 	gateway.state = GATEWAY_ATTACHED;
 	gateway.listener_count = 0;
 	strcpy(gateway.reason, "no process in the cgroup yet");
-	assert_json(status_gateway(&gateway),
+	gateway.refs = NULL;
+	assert_json(status_gateway(&gateway, NULL),
 	            "{\"name\":\"shop/edge\",\"cgroup\":\"/sys/fs/cgroup/edge\",\"mode\":\"enforce\",\"state\":"
-	            "\"attached\",\"reason\":\"no process in the cgroup yet\",\"netns\":\"\",\"listeners\":[]}");
+	            "\"attached\",\"reason\":\"no process in the cgroup yet\",\"netns\":\"\",\"listeners\":[],"
+	            "\"gatewayRefs\":[],"
+	            "\"client_certificate\":{\"state\":\"none\",\"digest\":\"\",\"not_after\":0}}");
+}
+
+static void gateway_object_rows(void **state)
+{
+	char namespace_[] = "shop";
+	char name[] = "edge";
+	char message[] = "no such Secret";
+	struct client_certificate certificate = {.digest = {0xab, [31] = 0x0c}, .not_after = 1700000000};
+	struct gateway_status gateway = {
+	        .namespace_ = namespace_,
+	        .name = name,
+	        .generation = 3,
+	        .served = true,
+	        .has_reference = true,
+	        .resolved_refs = {.status = false, .reason = "InvalidClientCertificateRef", .message = message},
+	};
+
+	(void)state;
+	assert_json(status_gateway_object(&gateway),
+	            "{\"namespace\":\"shop\",\"name\":\"edge\",\"generation\":3,\"served\":true,\"resolvedRefs\":"
+	            "{\"status\":false,\"reason\":\"InvalidClientCertificateRef\",\"message\":\"no such Secret\"},"
+	            "\"client_certificate\":{\"state\":\"unusable\",\"digest\":\"\",\"not_after\":0}}");
+	message[0] = '\0';
+	gateway.client_certificate = &certificate;
+	gateway.resolved_refs = (struct policy_condition){true, "ResolvedRefs", message};
+	assert_json(status_gateway_object(&gateway),
+	            "{\"namespace\":\"shop\",\"name\":\"edge\",\"generation\":3,\"served\":true,\"resolvedRefs\":"
+	            "{\"status\":true,\"reason\":\"ResolvedRefs\",\"message\":\"\"},"
+	            "\"client_certificate\":{\"state\":\"usable\",\"digest\":\"ab000000000000000000000000000000"
+	            "0000000000000000000000000000000c\",\"not_after\":1700000000}}");
+}
+
+static void system_ca_row(void **state)
+{
+	const struct status_system_ca none = {0};
+	const struct status_system_ca missing = {.file = "/ca.pem", .left_out = 2, .problem = "No such file"};
+
+	(void)state;
+	assert_json(status_system_ca(&none), "{\"file\":\"\",\"in_force\":false,\"left_out\":0,\"problem\":\"\"}");
+	assert_json(status_system_ca(&missing),
+	            "{\"file\":\"/ca.pem\",\"in_force\":false,\"left_out\":2,\"problem\":\"No such file\"}");
 }
 
 static void policy_rows(void **state)
@@ -145,12 +197,18 @@ static void policy_rows(void **state)
 	char name[] = "echo";
 	char accepted[] = "spec.validation.hostname: \xff";
 	char resolved[] = "";
+	char warnings[] = "It is old.";
+	struct object_name ancestor = {namespace_, name};
 	const struct policy_status policy = {
 	        .namespace_ = namespace_,
 	        .name = name,
 	        .generation = 7,
 	        .accepted = {.status = false, .reason = "Invalid", .message = accepted},
 	        .resolved_refs = {.status = true, .reason = "ResolvedRefs", .message = resolved},
+	        .ancestors = &ancestor,
+	        .ancestor_count = 1,
+	        .ancestors_left_out = 4,
+	        .warnings = warnings,
 	        .destination_count = 3,
 	};
 
@@ -158,7 +216,9 @@ static void policy_rows(void **state)
 	assert_json(status_policy(&policy),
 	            "{\"namespace\":\"default\",\"name\":\"echo\",\"generation\":7,\"accepted\":{\"status\":false,"
 	            "\"reason\":\"Invalid\",\"message\":\"spec.validation.hostname: \\ufffd\"},\"resolvedRefs\":"
-	            "{\"status\":true,\"reason\":\"ResolvedRefs\",\"message\":\"\"},\"destinations\":3}");
+	            "{\"status\":true,\"reason\":\"ResolvedRefs\",\"message\":\"\"},\"destinations\":3,"
+	            "\"ancestors\":[{\"namespace\":\"default\",\"name\":\"echo\"}],\"ancestors_left_out\":4,"
+	            "\"warnings\":\"It is old.\"}");
 }
 
 static const json_t *find_crypto(const json_t *proof, const char *mode, const char *direction, const char *version,
@@ -237,6 +297,8 @@ static void connection_rows(void **state)
 	        .cipher = "TLS_AES_128_GCM_SHA256",
 	        .alpn = "http/1.1",
 	        .resumed = true,
+	        .shows_certificate = true,
+	        .peer_valid_until = 1700000000,
 	        .age_ns = 1500000000,
 	        .stats =
 	                {
@@ -253,15 +315,17 @@ static void connection_rows(void **state)
 
 	(void)state;
 	view.destination = key_of("10.96.0.9", 80);
-	(void)snprintf(expected, sizeof(expected),
-	               "{\"gateway\":\"shop/edge\",\"gateway_port\":40000,\"destination\":\"10.96.0.9:80\","
-	               "\"policy\":\"default/echo\",\"sni\":\"echo.example\",\"peer\":\"CN=\\ufffd\\\"\","
-	               "\"tls_version\":\"TLSv1.3\",\"cipher\":\"TLS_AES_128_GCM_SHA256\",\"alpn\":\"http/1.1\","
-	               "\"resumed\":true,\"to_backend\":\"%s\",\"to_gateway\":\"%s\","
-	               "\"mode_reason\":\"ktls_unproved\",\"lane\":true,\"ulp\":\"tcp-ulp-tls version: 1.3 cipher: "
-	               "aes-gcm-128 rxconf: none txconf: sw\",\"bytes_to_backend\":10,"
-	               "\"bytes_to_gateway\":1099511627776,\"age_seconds\":1.5}",
-	               relay_mode_name(RELAY_KTLS_SPLICE), relay_mode_name(RELAY_USER_TLS));
+	(void)snprintf(
+	        expected, sizeof(expected),
+	        "{\"gateway\":\"shop/edge\",\"gateway_port\":40000,\"backend_port\":0,\"destination\":\"10.96.0.9:80\","
+	        "\"policy\":\"default/echo\",\"sni\":\"echo.example\",\"peer\":\"CN=\\ufffd\\\"\","
+	        "\"tls_version\":\"TLSv1.3\",\"cipher\":\"TLS_AES_128_GCM_SHA256\",\"alpn\":\"http/1.1\","
+	        "\"resumed\":true,\"client_certificate\":true,\"draining\":false,\"peer_valid_until\":1700000000,"
+	        "\"to_backend\":\"%s\",\"to_gateway\":\"%s\","
+	        "\"mode_reason\":\"ktls_unproved\",\"lane\":true,\"ulp\":\"tcp-ulp-tls version: 1.3 cipher: "
+	        "aes-gcm-128 rxconf: none txconf: sw\",\"bytes_to_backend\":10,"
+	        "\"bytes_to_gateway\":1099511627776,\"age_seconds\":1.5}",
+	        relay_mode_name(RELAY_KTLS_SPLICE), relay_mode_name(RELAY_USER_TLS));
 	assert_json(connection_row(&view), expected);
 }
 
@@ -309,22 +373,15 @@ static void status_before_anything_is_there(void **state)
 		const char *member;
 		json_type type;
 	} members[] = {
-	        {"version", JSON_STRING},
-	        {"pid", JSON_INTEGER},
-	        {"ready", JSON_FALSE},
-	        {"reason", JSON_STRING},
-	        {"uptime_seconds", JSON_INTEGER},
-	        {"snapshot", JSON_OBJECT},
-	        {"gateways", JSON_ARRAY},
-	        {"proof", JSON_OBJECT},
-	        {"switches", JSON_OBJECT},
-	        {"policies", JSON_ARRAY},
-	        {"source_errors", JSON_ARRAY},
-	        {"counters", JSON_OBJECT},
-	        {"helper_errors", JSON_ARRAY},
-	        {"would", JSON_ARRAY},
-	        {"failures", JSON_OBJECT},
-	        {"workers", JSON_OBJECT},
+	        {"version", JSON_STRING},       {"bpffs", JSON_STRING},        {"expected", JSON_OBJECT},
+	        {"programs", JSON_ARRAY},       {"findings", JSON_ARRAY},      {"pid", JSON_INTEGER},
+	        {"ready", JSON_FALSE},          {"reason", JSON_STRING},       {"uptime_seconds", JSON_INTEGER},
+	        {"snapshot", JSON_OBJECT},      {"gateways", JSON_ARRAY},      {"proof", JSON_OBJECT},
+	        {"switches", JSON_OBJECT},      {"policies", JSON_ARRAY},      {"gateway_objects", JSON_ARRAY},
+	        {"system_ca", JSON_OBJECT},     {"source_errors", JSON_ARRAY}, {"source_notes", JSON_ARRAY},
+	        {"source_watches", JSON_ARRAY}, {"counters", JSON_OBJECT},     {"helper_errors", JSON_ARRAY},
+	        {"would", JSON_ARRAY},          {"failures", JSON_OBJECT},     {"workers", JSON_OBJECT},
+	        {"limits", JSON_OBJECT},
 	};
 	const char *const argv[] = {"posternd", "--lane", "off"};
 	struct failures *failures = failures_new();
@@ -378,6 +435,8 @@ int main(void)
 	        cmocka_unit_test(small_values),
 	        cmocka_unit_test(out_of_memory_spreads),
 	        cmocka_unit_test(gateway_rows),
+	        cmocka_unit_test(gateway_object_rows),
+	        cmocka_unit_test(system_ca_row),
 	        cmocka_unit_test(policy_rows),
 	        cmocka_unit_test(proof_table),
 	        cmocka_unit_test(connection_rows),

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include <openssl/x509v3.h>
@@ -170,13 +171,14 @@ static void identities(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(subjects); i++) {
 		const struct subject *row = &subjects[i];
-		const struct verify_identity identity = {"backend.example", row->wanted, row->wanted_count};
+		const struct verify_identity identity = {
+		        .hostname = "backend.example", .names = row->wanted, .name_count = row->wanted_count};
 		struct certificate_options options = row->leaf;
 		struct verify_result result;
 
 		options.issuer = root;
 		struct certificate *leaf = certificate_new(&options);
-		bool verified = verify_chain(store, leaf->x509, NULL, &identity, &result);
+		bool verified = verify_chain(store, leaf->x509, NULL, &identity, time(NULL), &result);
 
 		if (verified != (row->identity != NULL))
 			fail_msg("%s: seen %s (%s)", row->name, verified ? result.identity : reason_name(result.reason),
@@ -253,7 +255,7 @@ static void chains(void **state)
 		sk_X509_push(untrusted, upper->x509);
 		sk_X509_push(untrusted, lower->x509);
 
-		verify_chain(store, leaf->x509, untrusted, &identity, &result);
+		verify_chain(store, leaf->x509, untrusted, &identity, time(NULL), &result);
 		if (result.reason != table[i].expected)
 			fail_msg("%s: expected %s, seen %s (%s)", table[i].name, reason_name(table[i].expected),
 			         reason_name(result.reason), result.detail);
@@ -285,7 +287,7 @@ static void huge_names(void **state)
 	struct verify_identity identity = {.hostname = "backend.example"};
 	struct verify_result result;
 
-	assert_false(verify_chain(store, leaf->x509, NULL, &identity, &result));
+	assert_false(verify_chain(store, leaf->x509, NULL, &identity, time(NULL), &result));
 	assert_int_equal(result.reason, REASON_IDENTITY_MISMATCH);
 	assert_in_range(strlen(result.detail), 100, sizeof(result.detail) - 1);
 	for (const char *c = result.detail; *c; c++)
@@ -293,7 +295,7 @@ static void huge_names(void **state)
 	/* a match of any length is a match */
 	identity.names = wanted;
 	identity.name_count = 2;
-	assert_true(verify_chain(store, leaf->x509, NULL, &identity, &result));
+	assert_true(verify_chain(store, leaf->x509, NULL, &identity, time(NULL), &result));
 	assert_in_range(strlen(result.identity), 50, sizeof(result.identity) - 1);
 	X509_STORE_free(store);
 	certificate_free(leaf);

@@ -32,16 +32,12 @@ static void values(void **state)
 	        {"[true, false, null, ~, ]", "[[true,false,null,null]]"},
 	        {"a:\n", "[{\"a\":null}]"},
 	        {"[0, -0, 1, -17, 9223372036854775807]", "[[0,0,1,-17,9223372036854775807]]"},
-	        {"[01, 0x1bb, 0o17, +1, 1_000, .5, 1.2.3, -, 10.0.0.1]",
-	         "[[\"01\",\"0x1bb\",\"0o17\",\"+1\",\"1_000\",\".5\",\"1.2.3\",\"-\",\"10.0.0.1\"]]"},
-	        {"[1e3, 1.5E-2, -0.0, 1., 1e, 1e+, --1, 1-, 12345678901234567890, 1e999, -1e999]",
-	         "[[1000.0,0.014999999999999999,-0.0,\"1.\",\"1e\",\"1e+\",\"--1\",\"1-\",1.2345678901234567e19,"
-	         "\"1e999\",\"-1e999\"]]"},
-	        {"[yes, no, on, off, True, NULL, .inf, .nan]",
-	         "[[\"yes\",\"no\",\"on\",\"off\",\"True\",\"NULL\",\".inf\",\".nan\"]]"},
+	        {"[1e3, 1.5E-2, -0.0, 1e, 1e+, --1, 1-, 12345678901234567890, 1e999, -1e999, 1.2.3, -, 10.0.0.1]",
+	         "[[1000.0,0.014999999999999999,-0.0,\"1e\",\"1e+\",\"--1\",\"1-\",1.2345678901234567e19,"
+	         "\"1e999\",\"-1e999\",\"1.2.3\",\"-\",\"10.0.0.1\"]]"},
 	        {"[\"1\", '1', !!str 1, ! 1, \"true\", \"\"]", "[[\"1\",\"1\",\"1\",\"1\",\"true\",\"\"]]"},
 	        {"[2024-01-01T00:00:00Z, 12:30:45]", "[[\"2024-01-01T00:00:00Z\",\"12:30:45\"]]"},
-	        {"1: x\ntrue: y\n<<: z\n", "[{\"1\":\"x\",\"<<\":\"z\",\"true\":\"y\"}]"},
+	        {"1: x\ntrue: z\n'<<': z\n", "[{\"1\":\"x\",\"<<\":\"z\",\"true\":\"z\"}]"},
 	        {"a: |\n  x\n  y\nb: >-\n  x\n  y\n", "[{\"a\":\"x\\ny\\n\",\"b\":\"x y\"}]"},
 	        {"\xef\xbb\xbf"
 	         "a: b",
@@ -65,6 +61,135 @@ static void values(void **state)
 	}
 }
 
+/* What sigs.k8s.io/yaml 1.6.0 makes of it (YAMLToJSONStrict), which is what kubectl sends. */
+static void as_kubectl(void **state)
+{
+	static const struct {
+		const char *plain;
+		const char *value; /* JSON; NULL: refused */
+		const char *key;   /* NULL: refused */
+	} rows[] = {
+	        {"y", "true", "true"},
+	        {"Y", "true", "true"},
+	        {"yes", "true", "true"},
+	        {"Yes", "true", "true"},
+	        {"YES", "true", "true"},
+	        {"yES", "\"yES\"", "yES"},
+	        {"on", "true", "true"},
+	        {"On", "true", "true"},
+	        {"ON", "true", "true"},
+	        {"oN", "\"oN\"", "oN"},
+	        {"true", "true", "true"},
+	        {"True", "true", "true"},
+	        {"TRUE", "true", "true"},
+	        {"tRUE", "\"tRUE\"", "tRUE"},
+	        {"n", "false", "false"},
+	        {"N", "false", "false"},
+	        {"no", "false", "false"},
+	        {"No", "false", "false"},
+	        {"NO", "false", "false"},
+	        {"nO", "\"nO\"", "nO"},
+	        {"off", "false", "false"},
+	        {"Off", "false", "false"},
+	        {"OFF", "false", "false"},
+	        {"oFF", "\"oFF\"", "oFF"},
+	        {"false", "false", "false"},
+	        {"False", "false", "false"},
+	        {"FALSE", "false", "false"},
+	        {"yess", "\"yess\"", "yess"},
+	        {"falsehood", "\"falsehood\"", "falsehood"},
+	        {"~", "null", NULL},
+	        {"null", "null", NULL},
+	        {"Null", "null", NULL},
+	        {"NULL", "null", NULL},
+	        {"nULL", "\"nULL\"", "nULL"},
+	        {".inf", NULL, ".inf"},
+	        {"-.Inf", NULL, "-.Inf"}, /* kubectl's key: -.inf */
+	        {"+.INF", NULL, "+.INF"},
+	        {".nan", NULL, ".nan"},
+	        {".iNF", "\".iNF\"", ".iNF"},
+	        {"inf", "\"inf\"", "inf"},
+	        {"01", "1", "1"},
+	        {"010", "8", "8"},
+	        {"00", "0", "0"},
+	        {"08", "8", "8"},
+	        {"089", "89", "89"},
+	        {"0x1bb", "443", "443"},
+	        {"0XDEADbeef", "3735928559", "3735928559"},
+	        {"-0x10", "-16", "-16"},
+	        {"0x", "\"0x\"", "0x"},
+	        {"0xg", "\"0xg\"", "0xg"},
+	        {"0x-1", "\"0x-1\"", "0x-1"},
+	        {"0x1p4", "\"0x1p4\"", "0x1p4"},
+	        {"0o17", "15", "15"},
+	        {"0O17", "15", "15"},
+	        {"0o8", "\"0o8\"", "0o8"},
+	        {"0b101", "5", "5"},
+	        {"-0B11", "-3", "-3"},
+	        {"0b2", "\"0b2\"", "0b2"},
+	        {"+1", "1", "1"},
+	        {"-0", "0", "0"},
+	        {"+-1", "\"+-1\"", "+-1"},
+	        {"+", "\"+\"", "+"},
+	        {"1_000", "1000", "1000"},
+	        {"_1", "\"_1\"", "_1"},
+	        {"1_", "1", "1"},
+	        {"-_1", "-1", "-1"},
+	        {"1__0", "10", "10"},
+	        {"0_7", "7", "7"},
+	        {"0_x10", "16", "16"},
+	        {"0x_1", "1", "1"},
+	        {"1e_3", "1000", "1000"},
+	        {".5", "0.5", ".5"}, /* kubectl's key: 0.5 */
+	        {"-.5", "-0.5", "-.5"},
+	        {"+._5", "0.5", "+._5"},
+	        {"._5", "\"._5\"", "._5"},
+	        {".5_", "\".5_\"", ".5_"},
+	        {".5__0", "\".5__0\"", ".5__0"},
+	        {".5_0_1", "0.501", ".5_0_1"},
+	        {".5e3", "500", "500"},
+	        {".", "\".\"", "."},
+	        {".e1", "\".e1\"", ".e1"},
+	        {"1.", "1", "1"},
+	        {"1.e3", "1000", "1000"},
+	        {"1_0.5", "10.5", "1_0.5"},
+	        {"100.50", "100.5", "100.50"},
+	        {"9223372036854775807", "9223372036854775807", "9223372036854775807"},
+	        {"-9223372036854775808", "-9223372036854775808", "-9223372036854775808"},
+	        {"0777777777777777777777", "9223372036854775807", "9223372036854775807"},
+	        {"0x1ffffffffffffffff", "\"0x1ffffffffffffffff\"", "0x1ffffffffffffffff"},
+	        {"2024-01-01", "\"2024-01-01\"", "2024-01-01"},
+	        {"1:20", "\"1:20\"", "1:20"},
+	        {"12:30:45", "\"12:30:45\"", "12:30:45"},
+	        {"<<", "\"<<\"", NULL},
+	        {"=", "\"=\"", "="},
+	        {"'yes'", "\"yes\"", "yes"},
+	        {"\"010\"", "\"010\"", "010"},
+	        {"!!str on", "\"on\"", "on"},
+	        {"'~'", "\"~\"", "~"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		for (unsigned int key = 0; key < 2; key++) {
+			_cleanup_json_ json_t *documents = NULL;
+			_cleanup_free_ char *seen = NULL;
+			const char *wanted = key ? rows[i].key : rows[i].value;
+			char yaml[64], expected[64], error[256];
+			int result;
+
+			(void)snprintf(yaml, sizeof(yaml), key ? "%s: x" : "[%s]", rows[i].plain);
+			(void)snprintf(expected, sizeof(expected), key ? "[{\"%s\":\"x\"}]" : "[[%s]]",
+			               wanted ? wanted : "");
+			result = yaml_load(yaml, strlen(yaml), &documents, error, sizeof(error));
+			seen = result ? strdup(error) : json_dumps(documents, JSON_COMPACT);
+			assert_non_null(seen);
+			if (wanted ? strcmp(seen, expected) != 0 : result != -EINVAL)
+				fail_msg("\"%s\": expected %s, saw %s", yaml, wanted ? expected : "-EINVAL", seen);
+		}
+	}
+}
+
 static void refusals(void **state)
 {
 	static const struct {
@@ -75,6 +200,13 @@ static void refusals(void **state)
 	        {"a: b\nc: [\n", 0, "line 3: "},
 	        {"a: b\n\tc: d\n", 0, "line 2: "},
 	        {"a: 1\nb: 2\na: 3\n", 0, "line 3: duplicate key \"a\""},
+	        {"yes: 1\non: 2\n", 0, "line 2: duplicate key \"true\""},
+	        {"010: 1\n0x8: 2\n", 0, "line 2: duplicate key \"8\""},
+	        {"a:\n  <<: {b: c}\n", 0, "line 2: merge keys are not accepted"},
+	        {"a: b\nNull: c\n", 0, "line 2: null is not accepted as a key"},
+	        {"a: [1, .NaN]\n", 0, "line 1: .NaN is no number of JSON's"},
+	        {"{\"a\\n\\e[1m\": 1, \"a\\n\\e[1m\": 2}", 0, "line 1: duplicate key \"a??[1m\""},
+	        {"a\xc3\xbc: 1\na\xc3\xbc: 2", 0, "line 2: duplicate key \"a??\""},
 	        {"a: &x 1\n", 0, "line 1: anchors and aliases are not accepted"},
 	        {"- &x [1]\n", 0, "line 1: anchors and aliases are not accepted"},
 	        {"- &x {a: 1}\n", 0, "line 1: anchors and aliases are not accepted"},
@@ -217,6 +349,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(values),
+	        cmocka_unit_test(as_kubectl),
 	        cmocka_unit_test(refusals),
 	        cmocka_unit_test(depth_is_bounded),
 	        cmocka_unit_test(size_and_nodes_are_bounded),

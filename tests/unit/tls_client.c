@@ -16,6 +16,7 @@ struct tls_settings client_settings(char *ca_pem)
 	        .ca_pem = ca_pem,
 	        .min_version = TLS1_2_VERSION,
 	        .max_version = TLS1_3_VERSION,
+	        .verify_depth = -1,
 	};
 }
 
@@ -26,7 +27,7 @@ void client_start(struct tls_client *client, const struct tls_settings *settings
 	*client = (struct tls_client){.fd = fd};
 	if (tls_context_new(settings, &client->context, error, sizeof(error)) != 0)
 		fail_msg("settings refused: %s", error);
-	assert_int_equal(tls_session_new(client->context, fd, &client->session), 0);
+	assert_int_equal(tls_session_new(client->context, fd, NULL, &client->session), 0);
 }
 
 void client_end(struct tls_client *client)

@@ -73,6 +73,9 @@ static void on_message(int written, int version, int content_type, const void *b
 	(void)ssl;
 	if (!written && content_type == SSL3_RT_ALERT && length == 2)
 		far_end->alert = ((const uint8_t *)bytes)[1];
+	if (!written && content_type == SSL3_RT_HANDSHAKE && length > 0 &&
+	    ((const uint8_t *)bytes)[0] == SSL3_MT_CLIENT_HELLO)
+		far_end->client_hellos++;
 }
 
 static void on_keylog(const SSL *ssl, const char *line)
@@ -96,7 +99,7 @@ static void on_keylog(const SSL *ssl, const char *line)
 	}
 }
 
-static SSL_CTX *new_ssl_ctx(const struct far_end_options *options)
+SSL_CTX *far_end_new_ssl_ctx(const struct far_end_options *options)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 
@@ -114,6 +117,8 @@ static SSL_CTX *new_ssl_ctx(const struct far_end_options *options)
 		assert_int_equal(SSL_CTX_set_ciphersuites(ctx, options->suites_1_3), 1);
 	if (options->groups)
 		assert_int_equal(SSL_CTX_set1_groups_list(ctx, options->groups), 1);
+	if (options->signature_algorithms)
+		assert_int_equal(SSL_CTX_set1_sigalgs_list(ctx, options->signature_algorithms), 1);
 	if (options->alpn)
 		SSL_CTX_set_alpn_select_cb(ctx, select_alpn, (void *)options);
 	/* The same for all far ends: a ticket of one is good at another, as with replicas of a backend. */
@@ -125,6 +130,7 @@ static SSL_CTX *new_ssl_ctx(const struct far_end_options *options)
 	} else if (options->tickets > 0) {
 		SSL_CTX_set_num_tickets(ctx, options->tickets);
 	}
+	assert_int_equal(SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"far end", 7), 1);
 	if (options->want_client_certificate)
 		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, accept_any_client);
 	SSL_CTX_set_keylog_callback(ctx, on_keylog);
@@ -138,7 +144,9 @@ struct far_end *far_end_new(const struct far_end_options *options, int fd)
 	assert_non_null(new);
 	new->fd = fd;
 	new->alert = -1;
-	new->ssl_ctx = new_ssl_ctx(options);
+	new->ssl_ctx = options->ssl_ctx ? options->ssl_ctx : far_end_new_ssl_ctx(options);
+	if (options->ssl_ctx)
+		SSL_CTX_up_ref(options->ssl_ctx);
 	new->ssl = SSL_new(new->ssl_ctx);
 	new->in = BIO_new(BIO_s_mem());
 	new->out = BIO_new(BIO_s_mem());

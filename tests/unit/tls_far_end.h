@@ -18,6 +18,7 @@
 #include "tls/keys.h"
 
 struct far_end_options {
+	SSL_CTX *ssl_ctx; /* of far_end_new_ssl_ctx(): one server for several connections; NULL: a server of its own */
 	const struct certificate *leaf;
 	const struct certificate *intermediate; /* sent too; NULL: none */
 	int min_version;                        /* 0: TLS 1.2 */
@@ -25,11 +26,12 @@ struct far_end_options {
 	const char *suites_1_2;                 /* NULL: OpenSSL's own list */
 	const char *suites_1_3;
 	const char *groups;
-	const char *alpn;     /* selected if it was offered; NULL: the extension is ignored */
-	bool alpn_anyway;     /* selected even if it was not */
-	bool no_tickets;      /* none, in either version */
-	unsigned int tickets; /* TLS 1.3; 0 with no_tickets false: OpenSSL's own number */
-	bool want_client_certificate;
+	const char *signature_algorithms;
+	const char *alpn;             /* selected if it was offered; NULL: the extension is ignored */
+	bool alpn_anyway;             /* selected even if it was not */
+	bool no_tickets;              /* none, in either version */
+	unsigned int tickets;         /* TLS 1.3; 0 with no_tickets false: OpenSSL's own number */
+	bool want_client_certificate; /* any will do, none will not */
 };
 
 struct far_end {
@@ -41,11 +43,14 @@ struct far_end {
 	bool accepted;                      /* its side of the handshake is done */
 	bool failed;                        /* for good */
 	int alert;                          /* the last alert that the client sent; -1: none */
+	unsigned int client_hellos;         /* two: it answered the first with a HelloRetryRequest */
 	char server_name[256];              /* the SNI it saw; "" if none */
 	uint8_t secrets[2][TLS_SECRET_MAX]; /* TLS 1.3 application traffic secrets: client's, server's */
 	size_t secret_length;
 };
 
+/* What the options say, but for ssl_ctx; SSL_CTX_free(). The options outlive it. */
+SSL_CTX *far_end_new_ssl_ctx(const struct far_end_options *options);
 struct far_end *far_end_new(const struct far_end_options *options, int fd);
 void far_end_free(struct far_end *far_end); /* NULL-safe; closes the socket */
 

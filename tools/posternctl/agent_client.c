@@ -113,7 +113,7 @@ enum agent_answer agent_ask(const char *run_dir, const char *command, json_type 
 		return AGENT_ANSWERED;
 	}
 	if (json_is_string(json_object_get(document, "error")))
-		result = fail(AGENT_UNKNOWN, error, error_size, "the agent says: %s", text_of(document, "error"));
+		result = fail(AGENT_REFUSED, error, error_size, "the agent says: %s", text_of(document, "error"));
 	else
 		result = fail(AGENT_UNKNOWN, error, error_size, "the agent's answer is cut short or not understood");
 	json_decref(document);

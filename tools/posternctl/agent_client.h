@@ -10,7 +10,8 @@
 enum agent_answer {
 	AGENT_ANSWERED,
 	AGENT_DEAD,    /* nobody listens there */
-	AGENT_UNKNOWN, /* no permission, no answer in time, nonsense, an error: it may well be alive */
+	AGENT_UNKNOWN, /* no permission, no answer in time, nonsense: it may well be alive */
+	AGENT_REFUSED, /* it lives, and says why there is no such answer */
 };
 
 /* The document in *answer (of the expected type, a new reference), or a message for the operator in error. */

@@ -1,16 +1,146 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * posternctl connections: the kernel's sockets first (kernel_sockets.h), then what the agent says of each. A direction
+ * that the agent believes to be in kernel TLS, and whose B the kernel shows without keys, is a disagreement. Where the
+ * agent cannot be asked, the kernel's sockets are the list.
+ */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent_client.h"
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "datapath/worker.h"
+#include "kernel_sockets.h"
+#include "observe/json.h"
+#include "observe/status.h"
 #include "posternctl.h"
 #include "print.h"
+#include "rows.h"
 #include "terminal.h"
+
+#define LOOK_AGAIN_NS 300000000
+
+struct look {
+	json_t *rows;
+	enum agent_answer agent;
+	char reason[256];
+	char kernel_error[256];
+	size_t differences;
+};
 
 static bool is_kernel_mode(const char *mode)
 {
 	return strncmp(mode, "ktls", 4) == 0;
 }
+
+/* "rxconf: sw" or "rxconf: hw": there are keys; "none", or nothing: there are not. */
+static bool has_keys(const char *ulp, const char *which)
+{
+	const char *place = strstr(ulp, which);
+
+	return place && strncmp(place + strlen(which), "none", 4) != 0;
+}
+
+static bool differs(const json_t *row, const struct kernel_socket *b)
+{
+	if (!b)
+		return false; /* it was made or closed between the two looks */
+	return (is_kernel_mode(text_of(row, "to_backend")) && !has_keys(b->ulp, "txconf: ")) ||
+	       (is_kernel_mode(text_of(row, "to_gateway")) && !has_keys(b->ulp, "rxconf: "));
+}
+
+/* The kernel's ULP line instead of what the agent read of it a moment before. */
+static void add_kernel(json_t *row, const struct kernel_sockets *sockets, size_t *differences)
+{
+	const char *destination = text_of(row, "destination");
+	const struct kernel_socket *b = kernel_socket_find(sockets, true, (uint16_t)number_of(row, "backend_port"),
+	                                                   destination);
+	const struct kernel_socket *g = kernel_socket_find(sockets, false, (uint16_t)number_of(row, "gateway_port"),
+	                                                   destination);
+	bool different = differs(row, b);
+
+	*differences += different;
+	if (b && b->ulp[0])
+		(void)json_object_set_new(row, "ulp", json_string(b->ulp));
+	(void)json_object_set_new(row, "kernel", json_string(b && g ? "both" : b ? "B" : g ? "G" : ""));
+	(void)json_object_set_new(row, "differs", json_boolean(different));
+}
+
+static const char *gateway_name(const json_t *gateways, uint32_t id)
+{
+	size_t index;
+	json_t *gateway;
+
+	json_array_foreach (gateways, index, gateway)
+		if (number_of(gateway, "id") == id)
+			return text_of(gateway, "name");
+	return "";
+}
+
+/* A row with the members of the agent's, of what the kernel alone knows of a G. */
+static json_t *kernel_row(const struct kernel_socket *g, const json_t *gateways)
+{
+	struct connection_view view = {.gateway_port = g->local_port, .destination = g->destination};
+	json_t *row = connection_row(&view);
+
+	json_set(&row, "gateway", json_text(gateway_name(gateways, g->gateway_id)));
+	json_set(&row, "to_backend", json_string("unknown"));
+	json_set(&row, "to_gateway", json_string("unknown"));
+	json_set(&row, "kernel", json_string("G"));
+	json_set(&row, "differs", json_false());
+	return row;
+}
+
+static json_t *kernel_rows(const struct kernel_sockets *sockets, const json_t *gateways)
+{
+	json_t *rows = json_array();
+
+	for (size_t i = 0; i < sockets->count; i++) {
+		const struct kernel_socket *socket = &sockets->at[i];
+
+		if (!socket->is_backend &&
+		    (socket->verdict == POSTERN_VERDICT_TLS || socket->verdict == POSTERN_VERDICT_HOLD))
+			json_append(&rows, kernel_row(socket, gateways));
+	}
+	return rows;
+}
+
+static void look(const struct options *options, struct look *result)
+{
+	_cleanup_(kernel_view_close) struct kernel_view view;
+	struct kernel_sockets sockets = {0};
+	json_t *gateways = NULL;
+	json_t *status = NULL;
+	size_t index;
+	json_t *row;
+
+	memset(result, 0, sizeof(*result));
+	result->agent = agent_ask(options->run_dir, "status", JSON_OBJECT, &status, result->reason,
+	                          sizeof(result->reason));
+	if (kernel_view_open(&view, options)) {
+		gateways = kernel_gateways(&view);
+		kernel_sockets_read(&view, gateways, status, &sockets);
+	}
+	(void)snprintf(result->kernel_error, sizeof(result->kernel_error), "%s",
+	               view.error[0] ? view.error : sockets.error);
+	/* One that is hung is not waited for twice. */
+	if (result->agent == AGENT_ANSWERED || result->agent == AGENT_REFUSED)
+		result->agent = agent_ask(options->run_dir, "connections", JSON_ARRAY, &result->rows, result->reason,
+		                          sizeof(result->reason));
+	if (result->agent == AGENT_ANSWERED) {
+		json_array_foreach (result->rows, index, row)
+			add_kernel(row, &sockets, &result->differences);
+	} else {
+		result->rows = kernel_rows(&sockets, gateways);
+	}
+	kernel_sockets_free(&sockets);
+	json_decref(gateways);
+	json_decref(status);
+}
+
+/* ---- the page ---- */
 
 static enum colour mode_colour(const char *mode)
 {
@@ -19,9 +149,26 @@ static enum colour mode_colour(const char *mode)
 	return strcmp(mode, "plain") == 0 ? COLOUR_BAD : COLOUR_WARN;
 }
 
-static void add_row(struct table *table, const json_t *row)
+static void add_notes(struct table *table, const json_t *row)
 {
 	const char *reason = text_of(row, "mode_reason");
+
+	if (text_of(row, "sni")[0] || text_of(row, "peer")[0])
+		table_note(table, COLOUR_DIM, "sni %s, verified as %s, %s", text_of(row, "sni"), text_of(row, "peer"),
+		           truth_of(row, "resumed") ? "resumed session" : "full handshake");
+	if (text_of(row, "ulp")[0])
+		table_note(table, COLOUR_DIM, "kernel says: %s", text_of(row, "ulp"));
+	if (truth_of(row, "differs"))
+		table_note(
+		        table, COLOUR_BAD,
+		        "KERNEL AND AGENT DISAGREE: B has no keys in the kernel for a direction that is said to be in "
+		        "kernel TLS. remedy: posternctl bugreport, then restart posternd");
+	if (reason[0] && strcmp(reason, "none") != 0)
+		table_note(table, COLOUR_WARN, "%s: %s", reason, remedy_of(reason));
+}
+
+static void add_row(struct table *table, const json_t *row)
+{
 	char sent[AMOUNT_TEXT_MAX];
 	char received[AMOUNT_TEXT_MAX];
 	char age[AMOUNT_TEXT_MAX];
@@ -30,8 +177,8 @@ static void add_row(struct table *table, const json_t *row)
 	table_cell(table, COLOUR_NONE, "%lld", number_of(row, "gateway_port"));
 	table_cell(table, COLOUR_NONE, "%s", text_of(row, "destination"));
 	table_cell(table, COLOUR_NONE, "%s", text_of(row, "policy"));
-	table_cell(table, COLOUR_NONE, "%s%s%s%s", text_of(row, "tls_version"), text_of(row, "cipher")[0] ? " " : "",
-	           text_of(row, "cipher"), truth_of(row, "resumed") ? " resumed" : "");
+	table_cell(table, COLOUR_NONE, "%s%s%s", text_of(row, "tls_version"), text_of(row, "cipher")[0] ? " " : "",
+	           text_of(row, "cipher"));
 	table_cell(table, COLOUR_NONE, "%s", text_of(row, "alpn"));
 	table_cell(table, mode_colour(text_of(row, "to_backend")), "%s%s", truth_of(row, "lane") ? "lane+" : "",
 	           text_of(row, "to_backend"));
@@ -39,37 +186,64 @@ static void add_row(struct table *table, const json_t *row)
 	table_cell(table, COLOUR_NONE, "%s", format_bytes(number_of(row, "bytes_to_backend"), sent));
 	table_cell(table, COLOUR_NONE, "%s", format_bytes(number_of(row, "bytes_to_gateway"), received));
 	table_cell(table, COLOUR_NONE, "%s", format_age(real_of(row, "age_seconds"), age));
+	add_notes(table, row);
+}
 
-	if (text_of(row, "sni")[0] || text_of(row, "peer")[0])
-		table_note(table, COLOUR_DIM, "sni %s, verified as %s", text_of(row, "sni"), text_of(row, "peer"));
-	if (text_of(row, "ulp")[0])
-		table_note(table, COLOUR_DIM, "kernel says: %s", text_of(row, "ulp"));
-	if (reason[0] && strcmp(reason, "none") != 0)
-		table_note(table, COLOUR_WARN, "%s: %s", reason, remedy_of(reason));
+static void print_page(const struct look *result)
+{
+	static const char *const headings[] = {"GATEWAY",    "PORT",       "DESTINATION", "POLICY",   "TLS", "ALPN",
+	                                       "TO BACKEND", "TO GATEWAY", "SENT",        "RECEIVED", "AGE", NULL};
+	struct table *table = table_new(headings);
+	size_t index;
+	json_t *row;
+
+	if (result->kernel_error[0]) {
+		terminal_printf(COLOUR_WARN, "the kernel's sockets cannot be read whole: %s", result->kernel_error);
+		putchar('\n');
+	}
+	json_array_foreach (result->rows, index, row)
+		add_row(table, row);
+	if (index) {
+		table_print(table, 0);
+	} else {
+		puts("no live connection");
+		table_discard(table);
+	}
+}
+
+static int complain(const struct look *result)
+{
+	_cleanup_free_ char *safe = terminal_safe(result->reason, NULL);
+
+	fprintf(stderr, "posternctl: %s: %s; by the kernel's word alone:\n",
+	        result->agent == AGENT_DEAD ? "the agent is not running" : "the agent cannot be asked", safe);
+	return EXIT_DEAD;
 }
 
 int command_connections(const struct options *options)
 {
-	static const char *const headings[] = {"GATEWAY",    "PORT",       "DESTINATION", "POLICY",   "TLS", "ALPN",
-	                                       "TO BACKEND", "TO GATEWAY", "SENT",        "RECEIVED", "AGE", NULL};
-	json_t *rows = NULL;
-	struct table *table;
-	size_t index;
-	json_t *row;
+	static const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
+	struct look result;
+	int status = EXIT_FINE;
 
-	if (ask_or_complain(options, "connections", JSON_ARRAY, &rows))
-		return EXIT_WRONG;
-	if (options->json)
-		return print_json(rows);
-	if (json_array_size(rows) == 0) {
-		puts("no live connection");
-		json_decref(rows);
-		return EXIT_FINE;
+	look(options, &result);
+	if (result.differences) {
+		json_decref(result.rows);
+		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+		look(options, &result);
 	}
-	table = table_new(headings);
-	json_array_foreach (rows, index, row)
-		add_row(table, row);
-	table_print(table, 0);
-	json_decref(rows);
-	return EXIT_FINE;
+	if (result.agent == AGENT_REFUSED) {
+		json_decref(result.rows);
+		return ask_or_complain(options, "connections", JSON_ARRAY, &result.rows);
+	}
+	if (result.agent != AGENT_ANSWERED)
+		status = complain(&result);
+	else if (result.differences)
+		status = EXIT_DISAGREE;
+	result.rows = rows_wanted(options, result.rows);
+	if (options->json)
+		return print_json(options, result.rows) == EXIT_FINE ? status : EXIT_WRONG;
+	print_page(&result);
+	json_decref(result.rows);
+	return status;
 }

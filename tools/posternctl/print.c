@@ -9,29 +9,37 @@
 #include "base/reason.h"
 #include "terminal.h"
 
-int print_json(json_t *document)
+int print_json(const struct options *options, json_t *document)
 {
-	int failed = document ? json_dumpf(document, stdout, JSON_INDENT(2)) : -1;
+	/* ASCII: JSON escapes control characters, but not U+009B, which some terminals obey, or U+202E. */
+	int failed = document ? json_dumpf(document, stdout,
+	                                   (options->watch ? JSON_COMPACT : JSON_INDENT(2)) | JSON_ENSURE_ASCII)
+	                      : -1;
 
 	putchar('\n');
 	json_decref(document);
 	return failed ? EXIT_WRONG : EXIT_FINE;
 }
 
-bool ask_or_complain(const struct options *options, const char *command, json_type expected, json_t **answer)
+enum exit_status ask_or_complain(const struct options *options, const char *command, json_type expected,
+                                 json_t **answer)
 {
 	char reason[256];
 	enum agent_answer result = agent_ask(options->run_dir, command, expected, answer, reason, sizeof(reason));
 	_cleanup_free_ char *safe = NULL;
 
 	if (result == AGENT_ANSWERED)
-		return false;
+		return EXIT_FINE;
 	safe = terminal_safe(reason, NULL);
 	if (options->json)
-		(void)print_json(json_pack("{s:s}", "error", safe));
+		(void)print_json(options, json_pack("{s:s}", "error", safe));
+	if (result == AGENT_REFUSED) {
+		fprintf(stderr, "posternctl: %s\n", safe);
+		return EXIT_WRONG;
+	}
 	fprintf(stderr, "posternctl: %s: %s\n",
 	        result == AGENT_DEAD ? "the agent is not running" : "the agent cannot be asked", safe);
-	return true;
+	return EXIT_DEAD;
 }
 
 const char *format_bytes(long long bytes, char text[static AMOUNT_TEXT_MAX])

@@ -9,11 +9,15 @@
 
 #include "posternctl.h"
 
-/* Ask the agent. True = it failed, and what is wrong was printed ({"error": ...} with --json). */
-bool ask_or_complain(const struct options *options, const char *command, json_type expected, json_t **answer);
+/*
+ * Ask the agent. EXIT_FINE, or EXIT_DEAD, or EXIT_WRONG if it lives and has no such answer; what is wrong was printed
+ * ({"error": ...} with --json).
+ */
+enum exit_status ask_or_complain(const struct options *options, const char *command, json_type expected,
+                                 json_t **answer);
 
-/* Indented JSON and a line break on stdout; takes the document over. */
-int print_json(json_t *document);
+/* Indented JSON and a line break on stdout, with --watch one line; takes the document over. NULL: out of memory. */
+int print_json(const struct options *options, json_t *document);
 
 #define AMOUNT_TEXT_MAX 32
 /* "0 B", "1.5 MiB" */

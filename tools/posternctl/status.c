@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Asks agent and kernel, decides whether all is well, and has status_page.c print it. */
+/* Asks kernel and agent, decides whether all is well, and has status_page.c print it. */
 #include "status.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent_client.h"
-#include "kernel_truth.h"
+#include "disagree.h"
+#include "kernel_view.h"
 #include "observe/json.h"
 #include "posternctl.h"
 #include "print.h"
-#include "terminal.h"
+
+/* Kernel and agent are not read at one moment: what changed between the two is the same a little later. */
+#define LOOK_AGAIN_NS 300000000
 
 const json_t *kernel_gateway(const json_t *kernel, const char *name)
 {
@@ -27,20 +31,17 @@ const json_t *kernel_gateway(const json_t *kernel, const char *name)
 bool hooks_are_whole(const json_t *hooks)
 {
 	return truth_of(hooks, "intercepts") && truth_of(hooks, "guarded") &&
-	       number_of(hooks, "attached") == number_of(hooks, "hooks");
+	       json_array_size(json_object_get(hooks, "missing")) == 0 &&
+	       json_array_size(json_object_get(hooks, "foreign")) == 0;
 }
 
-/* Ready by the agent's word and by the kernel's. The kernel is not asked where nothing is pinned: a wrong --bpffs. */
 static bool gateways_are_ready(const json_t *document)
 {
-	const json_t *kernel = json_object_get(document, "kernel");
 	size_t index;
 	json_t *gateway;
 
 	json_array_foreach (json_object_get(document, "gateways"), index, gateway) {
-		const json_t *hooks = kernel_gateway(kernel, text_of(gateway, "name"));
-
-		if (strcmp(text_of(gateway, "state"), "ready") != 0 || (hooks && !hooks_are_whole(hooks)))
+		if (strcmp(text_of(gateway, "state"), "ready") != 0)
 			return false;
 	}
 	return true;
@@ -59,36 +60,76 @@ static bool policies_are_accepted(const json_t *document)
 	return true;
 }
 
+static bool watches_go_on(const json_t *document)
+{
+	size_t index;
+	json_t *watch;
+
+	json_array_foreach (json_object_get(document, "source_watches"), index, watch)
+		if (json_is_number(json_object_get(watch, "failing_seconds")))
+			return false;
+	return true;
+}
+
 static bool all_is_well(const json_t *document)
 {
 	return truth_of(document, "ready") && gateways_are_ready(document) && policies_are_accepted(document) &&
-	       json_array_size(json_object_get(document, "source_errors")) == 0;
+	       json_array_size(json_object_get(document, "source_errors")) == 0 && watches_go_on(document) &&
+	       !text_of(json_object_get(document, "kernel"), "error")[0];
 }
 
-/* The agent's document, or {"ready": false, "agent": "dead", ...}; both with the kernel's own word beside it. */
-int command_status(const struct options *options)
+static const char *agent_word(enum agent_answer agent)
+{
+	return agent == AGENT_ANSWERED ? "running" : agent == AGENT_DEAD ? "dead" : "unknown";
+}
+
+/* The agent's document, or {"ready": false, "reason"}; with "agent", "kernel" and "disagreements". NULL: no memory. */
+static json_t *look(const struct options *options, enum agent_answer *agent)
 {
 	char reason[256] = "";
 	json_t *document = NULL;
-	enum agent_answer agent = agent_ask(options->run_dir, "status", JSON_OBJECT, &document, reason, sizeof(reason));
-	json_t *kernel = kernel_truth(options->bpffs);
-	int status;
+	json_t *kernel = kernel_document(options);
 
-	if (agent != AGENT_ANSWERED)
+	*agent = agent_ask(options->run_dir, "status", JSON_OBJECT, &document, reason, sizeof(reason));
+	if (*agent != AGENT_ANSWERED)
 		document = json_pack("{s:b, s:o}", "ready", 0, "reason", json_text(reason));
-	if (!kernel || !document ||
-	    json_object_set_new(document, "agent",
-	                        json_string(agent == AGENT_ANSWERED ? "running"
-	                                    : agent == AGENT_DEAD   ? "dead"
-	                                                            : "unknown")) == -1 ||
-	    json_object_set_new(document, "kernel", kernel) == -1) {
+	json_set(&document, "agent", json_string(agent_word(*agent)));
+	json_set(&document, "disagreements",
+	         *agent == AGENT_ANSWERED ? disagreements(options, document, kernel) : json_array());
+	json_set(&document, "kernel", kernel);
+	return document;
+}
+
+json_t *status_look_twice(const struct options *options, enum agent_answer *agent)
+{
+	static const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
+	json_t *document = look(options, agent);
+
+	if (json_array_size(json_object_get(document, "disagreements")) == 0)
+		return document;
+	(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	json_decref(document);
+	return look(options, agent);
+}
+
+int command_status(const struct options *options)
+{
+	enum agent_answer agent;
+	json_t *document = status_look_twice(options, &agent);
+	int status = EXIT_WRONG;
+
+	if (!document) {
 		fprintf(stderr, "posternctl: out of memory\n");
-		json_decref(document);
 		return EXIT_WRONG;
 	}
-	status = agent == AGENT_ANSWERED && all_is_well(document) ? EXIT_FINE : EXIT_WRONG;
+	if (agent != AGENT_ANSWERED)
+		status = EXIT_DEAD;
+	else if (json_array_size(json_object_get(document, "disagreements")))
+		status = EXIT_DISAGREE;
+	else if (all_is_well(document))
+		status = EXIT_FINE;
 	if (options->json)
-		return print_json(document) == EXIT_FINE ? status : EXIT_WRONG;
+		return print_json(options, document) == EXIT_FINE ? status : EXIT_WRONG;
 	if (agent == AGENT_ANSWERED)
 		print_status_page(document);
 	else

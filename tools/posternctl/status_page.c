@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent_client.h"
+#include "disagree.h"
 #include "posternctl.h"
 #include "print.h"
 #include "status.h"
@@ -16,6 +17,24 @@ static void heading(const char *text)
 	putchar('\n');
 	terminal_put(COLOUR_BOLD, text);
 	putchar('\n');
+}
+
+/* Only what somebody must do something about. */
+static void print_limits(const json_t *limits)
+{
+	if (truth_of(limits, "memory_full")) {
+		terminal_printf(COLOUR_BAD, "  memory: %lld MB of a budget of %lld MB (%s): new connects are refused",
+		                number_of(limits, "memory_used") >> 20, number_of(limits, "memory_budget") >> 20,
+		                text_of(limits, "memory_source"));
+		putchar('\n');
+	}
+	if (number_of(limits, "descriptors") < number_of(limits, "descriptors_needed")) {
+		terminal_printf(COLOUR_WARN,
+		                "  descriptors: %lld of the %lld that maxConnections needs: at most %lld connections",
+		                number_of(limits, "descriptors"), number_of(limits, "descriptors_needed"),
+		                number_of(limits, "max_connections"));
+		putchar('\n');
+	}
 }
 
 static void print_agent(const json_t *document)
@@ -41,6 +60,26 @@ static void print_agent(const json_t *document)
 	       number_of(workers, "count"), number_of(workers, "connections_live"), number_of(workers, "connections"),
 	       number_of(workers, "attempts_live"), number_of(workers, "handshakes_full"),
 	       number_of(workers, "handshakes_resumed"));
+	print_limits(json_object_get(document, "limits"));
+	if (number_of(workers, "draining"))
+		printf("  %lld connections show a client certificate that was replaced: they end within ten minutes\n",
+		       number_of(workers, "draining"));
+}
+
+/* What it shows to backends, where that is not what somebody may expect. */
+static void note_certificate(struct table *table, const json_t *gateway)
+{
+	const char *state = text_of(json_object_get(gateway, "client_certificate"), "state");
+
+	if (strcmp(state, "unusable") == 0)
+		table_note(table, COLOUR_BAD,
+		           "client certificate: one of its Gateways names one that cannot be used: "
+		           "covered connections are refused");
+	else if (strcmp(state, "disagreement") == 0)
+		table_note(table, COLOUR_WARN,
+		           "client certificate: none is shown, its Gateways do not name the same one");
+	else if (strcmp(state, "shown") == 0)
+		table_note(table, COLOUR_NONE, "client certificate: shown to backends that ask for one");
 }
 
 static void print_gateways(const json_t *document)
@@ -69,6 +108,7 @@ static void print_gateways(const json_t *document)
 		table_cell(table, COLOUR_NONE, "%s", text_of(gateway, "netns"));
 		if (text_of(gateway, "reason")[0])
 			table_note(table, COLOUR_WARN, "%s", text_of(gateway, "reason"));
+		note_certificate(table, gateway);
 		if (kernel && !hooks_are_whole(kernel))
 			table_note(table, COLOUR_BAD, "the kernel says: %lld of %lld hooks are attached",
 			           number_of(kernel, "attached"), number_of(kernel, "hooks"));
@@ -82,6 +122,23 @@ static void condition(struct table *table, const json_t *condition, const char *
 		table_cell(table, COLOUR_GOOD, "%s", good);
 	else
 		table_cell(table, COLOUR_BAD, "not %s: %s", good, text_of(condition, "reason"));
+}
+
+/* Dozens of Gateways are a number. */
+static void note_ancestors(struct table *table, const json_t *policy)
+{
+	const json_t *ancestors = json_object_get(policy, "ancestors");
+	const json_t *first = json_array_get(ancestors, 0);
+	size_t count = json_array_size(ancestors);
+
+	if (count == 1 && text_of(first, "name")[0])
+		table_note(table, COLOUR_DIM, "for Gateway %s/%s", text_of(first, "namespace"), text_of(first, "name"));
+	else if (count > 1)
+		table_note(table, COLOUR_DIM, "for %zu Gateways, of them %s/%s", count, text_of(first, "namespace"),
+		           text_of(first, "name"));
+	if (number_of(policy, "ancestors_left_out"))
+		table_note(table, COLOUR_WARN, "%lld Gateways more have no room in its status",
+		           number_of(policy, "ancestors_left_out"));
 }
 
 static void print_policies(const json_t *document)
@@ -111,8 +168,104 @@ static void print_policies(const json_t *document)
 		/* When it is true it only says that there is nothing to say. */
 		if (!truth_of(references, "status") && text_of(references, "message")[0])
 			table_note(table, COLOUR_NONE, "%s", text_of(references, "message"));
+		note_ancestors(table, policy);
 	}
 	table_print(table, INDENT);
+}
+
+/* Gateway objects are as they should be, as a rule: only the others are worth a line. */
+static void print_gateway_objects(const json_t *document)
+{
+	size_t index;
+	json_t *gateway;
+	bool first = true;
+
+	json_array_foreach (json_object_get(document, "gateway_objects"), index, gateway) {
+		const json_t *references = json_object_get(gateway, "resolvedRefs");
+
+		if (strcmp(text_of(json_object_get(gateway, "client_certificate"), "state"), "unusable") != 0)
+			continue;
+		if (first)
+			heading("Gateways whose client certificate cannot be used");
+		first = false;
+		printf("  ");
+		terminal_printf(COLOUR_BAD, "%s/%s: %s: %s", text_of(gateway, "namespace"), text_of(gateway, "name"),
+		                text_of(references, "reason"), text_of(references, "message"));
+		putchar('\n');
+	}
+}
+
+static void print_system_ca(const json_t *document)
+{
+	const json_t *ca = json_object_get(document, "system_ca");
+
+	if (!text_of(ca, "problem")[0])
+		return;
+	printf("  ");
+	terminal_printf(truth_of(ca, "in_force") ? COLOUR_WARN : COLOUR_BAD, "system CA %s: %s: %s",
+	                text_of(ca, "file"), text_of(ca, "problem"),
+	                truth_of(ca, "in_force") ? "the last good one counts"
+	                                         : "policies with wellKnownCACertificates are refused");
+	putchar('\n');
+}
+
+/* Watches of an API server: those that fail are worth a line. */
+static void print_source_watches(const json_t *document)
+{
+	size_t index;
+	json_t *watch;
+	bool first = true;
+
+	json_array_foreach (json_object_get(document, "source_watches"), index, watch) {
+		char since[AMOUNT_TEXT_MAX];
+
+		if (!json_is_number(json_object_get(watch, "failing_seconds")))
+			continue;
+		if (first)
+			heading("Watches that fail (the last state counts)");
+		first = false;
+		printf("  ");
+		terminal_printf(COLOUR_BAD, "%s: failing for %s: %s", text_of(watch, "resource"),
+		                format_age(real_of(watch, "failing_seconds"), since), text_of(watch, "error"));
+		putchar('\n');
+	}
+	if (!first)
+		puts("  remedy: is the API server reachable from this node, and may the agent's ServiceAccount list "
+		     "and "
+		     "watch?");
+}
+
+static void print_findings(const json_t *document)
+{
+	const json_t *findings = json_object_get(document, "findings");
+	size_t index;
+	json_t *finding;
+
+	if (json_array_size(findings) == 0)
+		return;
+	heading("Findings");
+	json_array_foreach (findings, index, finding) {
+		printf("  ");
+		terminal_printf(COLOUR_WARN, "%s: %s: %s", text_of(finding, "object"), text_of(finding, "reason"),
+		                text_of(finding, "message"));
+		putchar('\n');
+	}
+}
+
+static void print_source_notes(const json_t *document)
+{
+	const json_t *notes = json_object_get(document, "source_notes");
+	size_t index;
+	json_t *note;
+
+	if (json_array_size(notes) == 0)
+		return;
+	heading("Source notes");
+	json_array_foreach (notes, index, note) {
+		printf("  ");
+		terminal_printf(COLOUR_DIM, "%s", json_string_value(note));
+		putchar('\n');
+	}
 }
 
 static void print_source_errors(const json_t *document)
@@ -206,13 +359,40 @@ static void print_observed(const json_t *document)
 	table_print(table, INDENT);
 }
 
+/* By whom the kernel was read, and what is in its way. */
+static void print_kernel(const json_t *kernel)
+{
+	const json_t *destinations = json_object_get(kernel, "destinations");
+
+	printf("  ");
+	if (text_of(kernel, "error")[0])
+		terminal_printf(COLOUR_BAD, "the kernel cannot be read whole: %s", text_of(kernel, "error"));
+	else if (truth_of(kernel, "pinned"))
+		terminal_printf(COLOUR_NONE,
+		                "the kernel, by %s: %zu gateways with hooks, %lld TLS, %lld refused and %lld plain "
+		                "destinations, %lld guarded ports",
+		                text_of(kernel, "reader"), json_array_size(json_object_get(kernel, "gateways")),
+		                number_of(destinations, "tls"), number_of(destinations, "deny"),
+		                number_of(destinations, "plain"), number_of(kernel, "guarded_ports"));
+	else
+		terminal_put(COLOUR_BAD, "the kernel: nothing is pinned");
+	putchar('\n');
+}
+
 void print_status_page(const json_t *document)
 {
+	print_disagreements(json_object_get(document, "disagreements"));
 	print_agent(document);
+	print_kernel(json_object_get(document, "kernel"));
 	print_switches(document);
+	print_system_ca(document);
 	print_gateways(document);
+	print_gateway_objects(document);
 	print_policies(document);
 	print_source_errors(document);
+	print_source_watches(document);
+	print_findings(document);
+	print_source_notes(document);
 	print_proof(json_object_get(document, "proof"));
 	print_counters(document);
 	print_failures(document);
@@ -250,6 +430,7 @@ void print_dead_page(const json_t *document, const struct options *options)
 	terminal_printf(COLOUR_NONE, ": %s", text_of(document, "reason"));
 	putchar('\n');
 	heading("What the kernel does meanwhile");
+	printf("  read by %s\n", text_of(kernel, "reader"));
 	if (text_of(kernel, "error")[0]) {
 		printf("  ");
 		terminal_printf(COLOUR_BAD, "cannot be read whole: %s", text_of(kernel, "error"));

@@ -218,9 +218,19 @@ static void print_cells(struct table *table, struct cell *cells)
 		put_safe(cells[i].colour, cells[i].text);
 		if (i + 1 < table->column_count)
 			printf("%*s", (int)(table->widths[i] - cells[i].columns + COLUMN_SPACE), "");
-		free(cells[i].text);
 	}
 	putchar('\n');
+}
+
+void table_discard(struct table *table)
+{
+	for (size_t i = 0; i < TABLE_COLUMNS_MAX; i++)
+		free(table->headings[i].text);
+	for (size_t i = 0; i < table->row_count; i++)
+		for (size_t j = 0; j < TABLE_COLUMNS_MAX; j++)
+			free(table->rows[i].cells[j].text);
+	free(table->rows);
+	free(table);
 }
 
 void table_print(struct table *table, size_t indent)
@@ -233,12 +243,10 @@ void table_print(struct table *table, size_t indent)
 		printf("%*s", (int)(row->is_note ? indent + COLUMN_SPACE : indent), "");
 		if (row->is_note) {
 			put_safe(row->cells[0].colour, row->cells[0].text);
-			free(row->cells[0].text);
 			putchar('\n');
 		} else {
 			print_cells(table, row->cells);
 		}
 	}
-	free(table->rows);
-	free(table);
+	table_discard(table);
 }

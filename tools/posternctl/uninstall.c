@@ -8,10 +8,13 @@
 
 #include "agent_client.h"
 #include "base/cleanup.h"
+#include "base/evidence.h"
 #include "base/log.h"
 #include "datapath/hooks.h"
 #include "observe/control_socket.h"
+#include "observe/json.h"
 #include "posternctl.h"
+#include "print.h"
 #include "terminal.h"
 
 static int refuse(const struct options *options, const char *message)
@@ -31,19 +34,60 @@ static int refuse(const struct options *options, const char *message)
 	return EXIT_WRONG;
 }
 
-/* What a dead agent left in its run directory. The directory itself goes only if it is empty. */
-static void remove_run_files(const char *run_dir)
+static bool path_of(const char *run_dir, const char *name, char path[static PATH_MAX])
+{
+	int length = snprintf(path, PATH_MAX, "%s/%s", run_dir, name);
+
+	return length > 0 && length < PATH_MAX;
+}
+
+/*
+ * What a dead agent left in its run directory. The directory itself goes only if it is empty. The evidence is the
+ * auditor's: who takes postern away does not thereby wipe out what it did.
+ */
+static void remove_run_files(const struct options *options)
 {
 	static const char *const names[] = {CONTROL_SOCKET_NAME, CONTROL_SOCKET_NAME ".lock"};
+	static const char *const evidence[] = {EVIDENCE_FILE, EVIDENCE_FILE ".new"};
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		int length = snprintf(path, sizeof(path), "%s/%s", run_dir, names[i]);
-
-		if (length > 0 && (size_t)length < sizeof(path))
+		if (path_of(options->run_dir, names[i], path))
 			(void)unlink(path);
 	}
-	(void)rmdir(run_dir);
+	for (size_t i = 0; options->purge && i < ARRAY_SIZE(evidence); i++) {
+		if (path_of(options->run_dir, evidence[i], path))
+			(void)unlink(path);
+	}
+	(void)rmdir(options->run_dir);
+}
+
+/* "": there is none. */
+static const char *evidence_left(const struct options *options, char path[static PATH_MAX])
+{
+	return path_of(options->run_dir, EVIDENCE_FILE, path) && access(path, F_OK) == 0 ? path : "";
+}
+
+static int report(const struct options *options, int removed)
+{
+	char path[PATH_MAX];
+	const char *evidence = evidence_left(options, path);
+
+	if (options->json)
+		return print_json(options, json_pack("{s:b, s:i, s:o}", "uninstalled", 1, "removed", removed,
+		                                     "evidence", json_text(evidence)));
+	if (removed)
+		terminal_printf(COLOUR_NONE, "%d programs, links and maps removed from %s", removed, options->bpffs);
+	else
+		terminal_printf(COLOUR_NONE, "nothing is pinned in %s", options->bpffs);
+	putchar('\n');
+	puts("No gateway is intercepted any more: its connections go out as the gateway makes them, in plaintext.");
+	if (evidence[0]) {
+		terminal_printf(COLOUR_NONE, "What was counted for the auditor stays in %s (--purge removes it).",
+		                evidence);
+		putchar('\n');
+	}
+	return EXIT_FINE;
 }
 
 int command_uninstall(const struct options *options)
@@ -73,16 +117,12 @@ int command_uninstall(const struct options *options)
 		return refuse(options, message);
 	}
 	if (agent == AGENT_DEAD)
-		remove_run_files(options->run_dir);
-	if (options->json) {
-		printf("{\"uninstalled\": true, \"removed\": %d}\n", removed);
-		return EXIT_FINE;
-	}
-	if (removed)
-		terminal_printf(COLOUR_NONE, "%d programs, links and maps removed from %s", removed, options->bpffs);
-	else
-		terminal_printf(COLOUR_NONE, "nothing is pinned in %s", options->bpffs);
-	putchar('\n');
-	puts("No gateway is intercepted any more: its connections go out as the gateway makes them, in plaintext.");
-	return EXIT_FINE;
+		remove_run_files(options);
+	return report(options, removed);
 }
+
+const char uninstall_help[] =
+        "It takes away what fails closed for ever otherwise: hooks, links and maps, of every version, and a dead "
+        "agent's\n"
+        "socket. What was counted for the auditor (RUN_DIR/evidence.json) stays, unless you say --purge; under a live\n"
+        "agent (--force) it stays in any case, since that agent writes it again.\n";

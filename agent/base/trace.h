@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * trace.h: live events for `posternctl trace`: a ring of the last TRACE_KEPT, each with a number. Workers, and who
+ * reads the programs' ring (control/trace_watch.h), write while somebody looks, the status socket reads; one short
+ * lock. While nobody looks an event costs one load.
+ *
+ * A reader asks again and again with the number that it has; what was overwritten between two looks is counted, and
+ * what the kernel had no room for, so that a gap is never silent. The filter is applied by who writes: an event that
+ * nobody wants is not kept.
+ */
+#ifndef POSTERN_BASE_TRACE_H
+#define POSTERN_BASE_TRACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/reason.h"
+#include "postern/abi.h"
+
+#define TRACE_KEPT     4096
+#define TRACE_LOOK_NS  10000000000ull /* a reader that does not come back in this time is gone */
+#define TRACE_READERS  8
+#define TRACE_NAME_MAX 128
+
+enum trace_kind {
+	TRACE_CONNECT,   /* G's connect(): the CONNECT record was read */
+	TRACE_DIAL,      /* B is dialed */
+	TRACE_HANDSHAKE, /* B is verified; reason: why a direction is not in kernel TLS */
+	TRACE_OPEN,      /* A and B are relayed */
+	TRACE_CLOSE,     /* both ended in order */
+	TRACE_FAIL,      /* refused or reset: reason */
+	/* From the programs: enum postern_trace_place */
+	TRACE_INTERCEPT,
+	TRACE_SYN,
+	TRACE_GUARD,
+	TRACE_WITNESS,
+	TRACE_KINDS,
+};
+const char *trace_kind_name(enum trace_kind kind);
+
+#define TRACE_NO_COUNTER UINT32_MAX
+#define TRACE_NO_VERDICT UINT32_MAX
+
+struct trace_event {
+	uint64_t number;      /* from 1; by trace_add() */
+	struct timespec time; /* CLOCK_REALTIME; by trace_add() if it is zero */
+	enum trace_kind kind;
+	char gateway[TRACE_NAME_MAX];
+	uint16_t gateway_port;
+	struct postern_destination_key destination;
+	enum postern_reason reason;
+	uint32_t counter; /* enum postern_counter: what a program counted, and the reason then; TRACE_NO_COUNTER */
+	uint32_t verdict; /* enum postern_verdict, or TRACE_NO_VERDICT */
+	uint64_t cookie;  /* of G (of B: TRACE_WITNESS); 0: not known */
+	struct postern_tuple tuple; /* of the socket that the cookie names, as far as known; zeros else */
+	int error;                  /* errno, positive: what connect() or a helper failed with */
+	char detail[192];
+};
+
+/* Empty strings, no verdicts and a zero port or address: any. */
+struct trace_filter {
+	char gateway[TRACE_NAME_MAX]; /* its name, or what stands behind the slash of it */
+	struct postern_address address;
+	uint16_t port;     /* network byte order */
+	uint32_t verdicts; /* bit n: enum postern_verdict n; an event without a verdict fits */
+};
+
+bool trace_gateway_fits(const struct trace_filter *filter, const char *name);
+
+struct trace;
+struct trace *trace_new(void);
+void trace_free(struct trace *trace); /* NULL-safe */
+
+/* Does anybody look? NULL: no. Any thread. */
+bool trace_active(const struct trace *trace);
+/* Keeps it if one of the readers wants it. */
+void trace_add(struct trace *trace, const struct trace_event *event);
+
+/*
+ * A look of a reader (its number is chosen by itself, and keeps its filter apart from others'): events after `after`
+ * that fit, by their time. *last is what to ask with next, *lost how many were overwritten unread or lost before.
+ * -ENOSPC: there are TRACE_READERS already.
+ */
+int trace_look(struct trace *trace, uint64_t reader, const struct trace_filter *filter, uint64_t after,
+               struct trace_event *events, size_t size, size_t *count, uint64_t *last, uint64_t *lost);
+
+/* What all who look want, taken together. *until_ns: who looks stops then, unless asked again. False: nobody looks. */
+bool trace_wanted(struct trace *trace, struct trace_filter *filter, uint64_t *until_ns);
+/* So many were lost on the way to trace_add(): every reader is told. */
+void trace_lost(struct trace *trace, uint64_t count);
+
+#endif

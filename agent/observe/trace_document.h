@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* trace_document.h: the status socket's `trace READER AFTER [GATEWAY|- [ADDRESS|- [PORT|0 [VERDICTS]]]]`
+ * (base/trace.h). */
+#ifndef POSTERN_OBSERVE_TRACE_DOCUMENT_H
+#define POSTERN_OBSERVE_TRACE_DOCUMENT_H
+
+#include <jansson.h>
+
+struct trace;
+
+/*
+ * {"last": n, "lost": n, "events": [{"number", "time", "source", "event", "gateway", "gateway_port", "destination",
+ * "verdict", "reason", "cookie", "local", "remote", "error", "detail"}]}, or {"error"}. VERDICTS is a number: bit n is
+ * enum postern_verdict n; 0 is any. Control thread. NULL: no memory.
+ */
+json_t *trace_document(struct trace *trace, const char *arguments);
+
+#endif

@@ -1,0 +1,344 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""
+The whole of it: posternd with `source: kubernetes` and the rights of deploy/, a pod of a Gateway with real nginx in it,
+backends in pods, and a real API server that is changed, slow, killed and started again. What is covered is never plain.
+"""
+
+import os
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
+
+from kube import postern
+from kube.pods import GATEWAY_NAME, PodWorld
+from kube.split import SplitWay
+from lib import http, manifests
+from lib.backend import Backend
+from lib.case import case, expect, expect_error, expect_that, main
+from lib.nginx import Nginx
+from lib.process import run
+from lib.sockets import SocketMaker
+from lib.tls_peer import TlsPeer, server_context
+from lib.topology import bracketed
+from lib.waiting import until
+
+MARKER = "postern-datapath-marker-7be2"
+GATEWAY_PORT, PORT, TARGET = 8080, 443, 8443
+OUTSIDE = "198.51.100.1"  # of none of the cluster's networks
+
+
+class Speaker:
+    """A server that takes TLS and plain HTTP on one port, and says which it was; `kinds` of all requests so far."""
+
+    def __init__(self, name, maker, addresses, context=None):
+        self._name, self._context = name, context
+        if context:
+            context.sni_callback = _remember_name
+        self.kinds = []
+        self._backends = [Backend(maker, address, TARGET, script=self._serve) for address in addresses]
+
+    def _serve(self, sock):
+        with sock:
+            first = sock.recv(1, 2)  # MSG_PEEK
+            if not first:
+                return  # connected, and never a word
+            if first == b"\x16":
+                if not self._context:
+                    return
+                peer = TlsPeer(sock, self._context).handshake()
+                self._answer(peer.receive, peer.send, "tls", getattr(peer.tls, "name", ""))
+                peer.close_notify()
+            else:
+                self._answer(lambda: sock.recv(65536), sock.sendall, "plain", "")
+
+    def _answer(self, receive, send, kind, name):
+        request = b""
+        while b"\r\n\r\n" not in request:
+            data = receive()
+            if not data:
+                return
+            self.kinds += [] if request else [kind]
+            request += data
+        marker = "yes" if MARKER.encode() in request else "no"
+        body = f"kind={kind}\nsni={name}\nat={self._name}\nmarker={marker}\n".encode()
+        send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    def close(self):
+        for backend in self._backends:
+            backend.close()
+
+
+def _remember_name(tls, name, _context):
+    tls.name = name
+
+
+class Gateway:
+    """A pod of the Gateway default/demo with nginx, which dials what the request's path says: /to/ADDRESS/PORT/."""
+
+    def __init__(self, world, name="gateway-0"):
+        self.world, self.name = world, name
+        self.pod = world.one.pod(name, labels={GATEWAY_NAME: "demo"})
+        self.sockets = None
+
+    def serve(self):
+        """Once its hooks are on: here nobody plays the gate."""
+        self.world.until_enrolled(self.name)
+        self.sockets = SocketMaker(self.pod.netns, self.pod.main)
+        self.nginx = Nginx(self.world.new_directory(f"nginx-{self.pod.uid}"), f"""
+            server {{
+                listen {self.pod.address4}:{GATEWAY_PORT};
+                proxy_connect_timeout 20s;
+                location ~ ^/to/(?<address>[^/]+)/(?<port>[0-9]+)(?<rest>/.*)$ {{
+                    proxy_pass http://$address:$port$rest;
+                }}
+            }}""", self.pod.netns, self.pod.main)
+        return self
+
+    def ask(self, address, port=TARGET):
+        """(status, what the backend saw: kind, sni, at, marker)"""
+        answer = http.request(self.world.client, self.pod.address4, GATEWAY_PORT, f"/to/{bracketed(address)}/{port}/",
+                              headers={"X-Marker": MARKER})
+        return answer.status, answer.values if answer.status == 200 else {}
+
+    def kind(self, address, port=TARGET):
+        """tls, plain, or the status of the gateway's own refusal."""
+        status, values = self.ask(address, port)
+        return values.get("kind", status)
+
+    def delete(self):
+        self.sockets.close()
+        self.nginx.close()
+        self.pod.delete()
+
+
+class Traffic:
+    """Requests one after another until the end of `with`; answers: [(when it began, kind)...]"""
+
+    def __init__(self, gateway, address, port):
+        self._ask = lambda: gateway.kind(address, port)
+        self.answers = []
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        while not self._ended:
+            began = time.monotonic()
+            self.answers.append((began, self._ask()))
+
+    def more(self, count, within=30):
+        """Wait for so many requests that begin from now on; what became of them."""
+        now = time.monotonic()
+        until(lambda: len(self.since(now)) >= count, within, f"{count} more answers")
+        return self.since(now)
+
+    def since(self, when):
+        return [kind for began, kind in self.answers if began >= when]
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended = True
+        self._thread.join(30)
+
+
+class World(PodWorld):
+    def _build(self):
+        super()._build()
+        self.one = self.node("node-1")
+        self._contexts = 0
+        postern.install(self)
+        self.agent = postern.start_agent(self, self.one)
+        self.controller = postern.start_controller(self)
+        self.admin.apply(manifests.gateway("demo"))
+        self.gateway = Gateway(self).serve()
+        # Standard coverage holds what is not known yet on the ports of covered Services: this one guards them for all.
+        self.service("guarding", PORT, TARGET, [])
+        self.cover("guarding")
+        self.node_sockets = self.close_at_end(SocketMaker(self.network["node"], self.cgroups.make("outside")))
+
+    def restart_agent(self, **settings):
+        self.agent.stop()
+        self.agent = postern.start_agent(self, self.one, **settings)
+        self.until_enrolled(self.gateway.name)
+
+    def until_enrolled(self, name, within=30):
+        until(lambda: any(each["name"] == f"default/{name}" and each["state"] == "ready"
+                          for each in self.agent.status()["gateways"]), within, f"gateway {name} ready")
+
+    def context(self, name):
+        self._contexts += 1
+        return server_context(self.authority.leaf(f"{name}-{self._contexts}", f"DNS:{name}.example"))
+
+    def backend(self, name, service_name=None, address=None, plain=False):
+        """A pod with a Speaker, which has a certificate of its Service unless it is plain."""
+        pod = self.one.pod(name, publish=False).publish().run(address)
+        maker = self.close_at_end(SocketMaker(pod.netns, pod.main))
+        speaker = Speaker(name, maker, [pod.address4, pod.address6],
+                          None if plain else self.context(service_name or name))
+        return pod, self.close_at_end(speaker)
+
+    def routed(self, name, pods):
+        """A Service of the Gateway default/demo."""
+        service = self.service(name, PORT, TARGET, pods)
+        self.admin.apply(manifests.http_route(name, "demo", name, PORT))
+        return service
+
+    def cover(self, name):
+        """A policy, when it is in force: a destination that is known to be plain is so until the agent has read it."""
+        made = self.policy(name, name, f"{name}.example")
+        self.agent.until_policy(name, within=30) # a watch may be in back-off after an API server that went
+        return made
+
+
+@case("policy, Service and EndpointSlice made by the API: the next request is TLS, by ClusterIP and by pod, both families")
+def made(world):
+    with world.capture(world.gateway.pod, MARKER.encode()) as wire:
+        pod, speaker = world.backend("made")
+        world.policy("made", "made", "made.example")
+        vip4, vip6 = world.routed("made", [pod])["spec"]["clusterIPs"]
+        # Nobody waits for the agent here: what it does not know yet is held until it does, because its ports are guarded.
+        for address, port in ((vip4, PORT), (vip6, PORT), (pod.address4, TARGET), (pod.address6, TARGET)):
+            status, seen = world.gateway.ask(address, port)
+            expect(f"{address}", (status, seen), (200, {"kind": "tls", "sni": "made.example", "at": "made",
+                                                        "marker": "yes"}))
+        expect("in the clear", wire.report().in_the_clear(PORT, TARGET), [])
+    expect("what the backend saw", set(speaker.kinds), {"tls"})
+    policy = manifests.backend_tls_policy("made", "made", "made.example", "made-ca")
+    world.admin.until(policy, lambda seen: accepted(seen) == ["True"], "Accepted, by the controller")
+    expect("refused by RBAC", [str(row) for row in world.audit.refused(world.agent.account.user)], [])
+    expect("the agent's verbs", {verb for verb, _, _ in world.audit.used(world.agent.account.user)}, {"list", "watch"})
+
+
+def accepted(policy):
+    return [each["status"] for ancestor in policy.get("status", {}).get("ancestors", [])
+            for each in ancestor["conditions"] if each["type"] == "Accepted"]
+
+
+@case("a policy made while traffic runs: nothing plain begins after it is in force, and what was plain is reset")
+def covered_meanwhile(world):
+    pod, speaker = world.backend("later")
+    vip = world.routed("later", [pod])["spec"]["clusterIPs"][0]
+    until(lambda: world.gateway.kind(vip, PORT) == "plain", 20, "a plain answer")
+    with Traffic(world.gateway, vip, PORT) as traffic, world.gateway.sockets.connect(vip, PORT) as long_plain:
+        expect("before", set(traffic.more(3)), {"plain"})
+        policy = world.cover("later")
+        in_force = time.monotonic()
+        world.admin.until(policy, lambda seen: accepted(seen) == ["True"], "Accepted, by the controller")
+        traffic.more(10)
+        expect("after", set(traffic.since(in_force)), {"tls"})
+        expect_error("a connection from before", lambda: long_plain.recv(1), ConnectionError)
+    first_tls = speaker.kinds.index("tls")
+    expect("plain after the first TLS", speaker.kinds[first_tls:].count("plain"), 0)
+
+
+@case("watches that stall while lists pass: an endpoint that is dialed before its slice came is TLS or refused, never "
+      "plain; and TLS when they go on", limit=120)
+def delayed(world):
+    way = world.close_at_end(SplitWay(world))
+    account = world.agent.account
+    pod, _ = world.backend("slow-0", "slow")
+    service = world.routed("slow", [pod])
+    world.cover("slow")
+    world.restart_agent(kubeconfig=str(way.kubeconfig(world.directory / "split.kubeconfig", account.token())))
+    world.agent.until_policy("slow", within=20)
+    with world.capture(world.gateway.pod, MARKER.encode()) as wire:
+        expect("as long as watches pass", world.gateway.kind(pod.address4), "tls")
+        way.watches.stall()
+        late, speaker = world.backend("slow-1", "slow")
+        world.endpoints(service, TARGET, [pod, late])
+        expect("while they stall: the new endpoint", world.gateway.kind(late.address4), 502)
+        expect("the old one", world.gateway.kind(pod.address4), "tls")
+        with Traffic(world.gateway, late.address4, TARGET) as traffic:
+            expect("more of it", set(traffic.more(1)), {502})
+            way.watches.pass_on()
+            until(lambda: traffic.answers[-1][1] == "tls", 60, "TLS to the new endpoint")
+        expect_that("TLS and refusals alone", {kind for _, kind in traffic.answers} <= {"tls", 502}, traffic.answers)
+        expect("in the clear", wire.report().in_the_clear(TARGET), [])
+    expect("what the backend saw", set(speaker.kinds), {"tls"})
+    world.restart_agent()
+
+
+@case("a covered pod's address goes to a pod of another Service: plain as soon as its slice says so, and the covered one "
+      "at its new address never", limit=120)
+def used_again(world):
+    before, first = world.backend("moves-0", "moves")
+    service = world.routed("moves", [before])
+    world.cover("moves")
+    address = before.address4
+    expect("covered", world.gateway.kind(address), "tls")
+    with Traffic(world.gateway, address, TARGET) as traffic:
+        world.endpoints(service, TARGET, [])
+        first.close()
+        before.delete()
+        pod, stranger = world.backend("stranger", address=address, plain=True)
+        expect("without a word of whose the address is: as it was", set(traffic.more(3)), {502})
+        world.routed("stranger", [pod])
+        until(lambda: traffic.answers[-1][1] == "plain", 30, "plain again at the address")
+        after, second = world.backend("moves-1", "moves")
+        with world.capture(after) as wire:
+            world.endpoints(service, TARGET, [after])
+            expect("at its new address", [world.gateway.kind(after.address4) for _ in range(5)], ["tls"] * 5)
+            expect("in the clear", wire.report().in_the_clear(TARGET), [])
+        expect("the stranger, still", set(traffic.more(5)), {"plain"})
+    expect("what the covered pod saw, before and after", (set(first.kinds), set(second.kinds)), ({"tls"}, {"tls"}))
+    expect("what the stranger saw", set(stranger.kinds), {"plain"})
+
+
+@case("the API server killed: what is covered is TLS, what is outside is plain, what nobody knows is refused; started "
+      "again, it is asked for again", limit=240)
+def killed(world):
+    pod, speaker = world.backend("steady")
+    service = world.routed("steady", [pod])
+    world.cover("steady")
+    run("ip", "-n", world.network["node"], "address", "add", f"{OUTSIDE}/32", "dev", "lo")
+    outside = world.close_at_end(Speaker("outside", world.node_sockets, [OUTSIDE]))
+    known, _ = world.backend("known", plain=True)
+    world.routed("known", [known])
+    unknown, _ = world.backend("unknown", plain=True)
+    expect("covered", world.gateway.kind(pod.address4), "tls")
+    expect("plain, of a Service", world.gateway.kind(known.address4), "plain")
+    with Traffic(world.gateway, pod.address4, TARGET) as covered, Traffic(world.gateway, OUTSIDE, TARGET) as plain:
+        world.api.kill()
+        died = time.monotonic()
+        expect("what nobody knows", world.gateway.kind(unknown.address4), 502)
+        expect("plain, of a Service", world.gateway.kind(known.address4), "plain")
+        covered.more(20)
+        plain.more(20)
+        world.api.start()
+        started = time.monotonic()
+        until(lambda: world.gateway.kind(unknown.address4) == "plain", 90, "the unknown, known again")
+        print(f"     asked again {time.monotonic() - started:.1f} s after the API server was ready", flush=True)
+        late, other = world.backend("steady-1", "steady")
+        world.endpoints(service, TARGET, [pod, late])
+        expect("a new endpoint", world.gateway.kind(late.address4), "tls")
+        expect("covered, all the while", set(covered.since(died)), {"tls"})
+        expect("outside, all the while", set(plain.since(died)), {"plain"})
+    expect("what the covered saw", set(speaker.kinds) | set(other.kinds), {"tls"})
+    expect("what was outside saw", set(outside.kinds), {"plain"})
+
+
+@case("the gateway's pod goes, and one of its name comes: the old one's hooks are gone, the new one's traffic is TLS")
+def comes_again(world):
+    pod, speaker = world.backend("again")
+    world.routed("again", [pod])
+    world.cover("again")
+    expect("before", world.gateway.kind(pod.address4), "tls")
+    name = world.gateway.name
+    world.gateway.delete()
+    until(lambda: not world.agent.status()["gateways"], 20, "no gateway")
+    expect("pinned links", list(world.bpffs.glob("v*/links/*")), [])
+    world.gateway = Gateway(world, name).serve()
+    with world.capture(world.gateway.pod, MARKER.encode()) as wire:
+        expect("afterwards", [world.gateway.kind(pod.address4) for _ in range(5)], ["tls"] * 5)
+        expect("in the clear", wire.report().in_the_clear(TARGET), [])
+    expect("what the backend saw", set(speaker.kinds), {"tls"})
+
+
+if __name__ == "__main__":
+    main(World)

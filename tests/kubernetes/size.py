@@ -1,0 +1,224 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""
+The state as of now (HOLD) in a cluster of 5,000 Services, 50,000 endpoints and 5,000 policies, beside the writes to etcd
+that a cluster never is without. How long an answer took, and how often it was longer than a held connect waits, is
+printed and judged by whoever reads it.
+"""
+
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+import uuid
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
+
+from kube.accounts import rule
+from kube.cluster import Cluster
+from kube.source_tool import SourceTool, ca_map, policy, verdicts
+from lib.case import Failure, case, expect, expect_that, main
+from lib.certificates import Authority
+from lib.waiting import until
+
+SERVICES = int(os.environ.get("POSTERN_SERVICES", "5000"))
+PER_SERVICE = 10
+PER_SLICE = 100
+HOLD_LIMIT = 3
+QUESTIONS = 20
+MANAGED = [{"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+            "time": "2026-11-27T00:00:00Z", "fieldsV1": {"f:metadata": {"f:labels": {".": {}, "f:app": {}, "f:team": {}}},
+                                                         "f:spec": {"f:ports": {".": {}, "f:a": {}}, "f:type": {}}}}]
+GATEWAY_API = "gateway.networking.k8s.io"
+READS = [rule("", "services configmaps pods nodes secrets", "get list watch"),
+         rule("discovery.k8s.io", "endpointslices", "get list watch"),
+         rule(GATEWAY_API, "backendtlspolicies gateways gatewayclasses httproutes grpcroutes tlsroutes tcproutes "
+                           "referencegrants", "get list watch"),
+         rule("networking.k8s.io", "servicecidrs", "get list watch"),
+         rule("certificates.k8s.io", "clustertrustbundles", "get list watch")]
+
+
+def stored(thing):
+    """As etcd keeps it."""
+    thing["metadata"].update(uid=str(uuid.uuid4()), creationTimestamp="2026-11-27T00:00:00Z", managedFields=MANAGED)
+    thing["metadata"].setdefault("labels", {}).update(app=thing["metadata"]["name"], team="payments")
+    return json.dumps(thing)
+
+
+def address(index):
+    return f"10.{64 + (index >> 16)}.{index >> 8 & 255}.{index & 255}"
+
+
+def one_service(index):
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"s-{index}", "namespace": "default"}, "spec": {
+        # Headless: the API server would write an Event for each ClusterIP that it has not given itself.
+        "type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"], "sessionAffinity": "None",
+        "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+        "ports": [{"name": "a", "port": 443, "targetPort": 8443, "protocol": "TCP"}]}}
+
+
+def one_slice(index, first, count):
+    return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": f"s-{index}-{first}", "namespace": "default", "labels": {
+                "kubernetes.io/service-name": f"s-{index}",
+                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}},
+            "endpoints": [{"addresses": [address(first + each)], "conditions": {"ready": True}}
+                          for each in range(count)], "ports": [{"name": "a", "port": 8443, "protocol": "TCP"}]}
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Churn:
+    """Ten writes a second to an object that is none of the agent's business: nodes' leases."""
+
+    def __init__(self, etcd):
+        self._etcd = etcd
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        turn = 0
+        while not self._stop.wait(0.1):
+            turn += 1
+            self._etcd.put([("/registry/leases/kube-node-lease/node-1", json.dumps({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": "node-1", "namespace": "kube-node-lease", "uid": str(uuid.uuid4())},
+                "spec": {"leaseTransitions": turn}}))])
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+
+class World(Cluster):
+    def _build(self):
+        super()._build()
+        self.pem = Authority(self.new_directory("ca")).certificate.read_text()
+        self.account = self.service_account("agent", rules=READS)
+        self.admin.apply(ca_map("ca", self.pem))
+        self.etcd.put((f"/registry/services/specs/default/s-{index}", stored(one_service(index)))
+                      for index in range(SERVICES))
+        # A tenth of the Services has all the endpoints, a hundred in a slice, as kube-controller-manager fills them.
+        self.etcd.put((f"/registry/endpointslices/default/s-{index}-{index * PER_SLICE}",
+                       stored(one_slice(index, index * PER_SLICE, PER_SLICE)))
+                      for index in range(SERVICES * PER_SERVICE // PER_SLICE))
+        self.tool = self._stack.enter_context(SourceTool(self.account.kubeconfig(self.directory / "kubeconfig"),
+                                                         POSTERN_LOG_LEVEL=os.environ.get("POSTERN_LOG_LEVEL", "")))
+        seen = self.tool.until(lambda event: event.get("counts", {}).get("Service", 0) >= SERVICES,
+                               "the Services", 120)
+        print(f"     {seen['destination_count']} destinations, {seen['rss_kib'] >> 10} MB", flush=True)
+
+    def put_policies(self, first, count):
+        self.etcd.put((f"/registry/{GATEWAY_API}/backendtlspolicies/default/p-{index}",
+                       stored(policy(f"p-{index}", f"s-{index}", "ca") | {"apiVersion": f"{GATEWAY_API}/v1"}))
+                      for index in range(first, first + count))
+        return self.tool.until(lambda event: event.get("counts", {}).get("BackendTLSPolicy", 0) >= first + count,
+                               "the policies", 240)
+
+    def ask(self, scope="addresses"):
+        """Seconds until the answer. Who got none within the limit asks again, as a client does."""
+        started = time.monotonic()
+        for turn in range(1, 21):
+            self.tool.command(scope)
+            while (now := time.monotonic()) < started + turn * HOLD_LIMIT:
+                event = self.tool.next_event(started + turn * HOLD_LIMIT - now)
+                if event and event["event"] == "current" and event["all"] >= (scope == "current"):
+                    return time.monotonic() - started
+        raise Failure(f"{scope}: expected an answer, seen none in {20 * HOLD_LIMIT} s")
+
+    def measure(self, what, scope):
+        pids = {"agent": self.tool.pid, "API server": self.api.process.pid}
+        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+        seconds = [self.ask(scope) for _ in range(QUESTIONS)]
+        spent = ", ".join(f"{name} {(cpu_seconds(pid) - before[name]) * 1000 / QUESTIONS:.0f} ms"
+                          for name, pid in pids.items())
+        print(f"     {what}, {'all' if scope == 'current' else scope}: median {statistics.median(seconds) * 1000:.0f} "
+              f"ms, most {max(seconds) * 1000:.0f} ms of {QUESTIONS}, {sum(each > HOLD_LIMIT for each in seconds)} "
+              f"refused; CPU time of each: {spent}; load "
+              f"{os.getloadavg()[0]:.0f}", flush=True)
+
+
+@case("5,000 Services: a question costs no compile, lists no policy that it need not, and many share an answer", 600)
+def quiet(world):
+    with Churn(world.etcd):
+        world.ask()
+        before = world.tool.status()["compiles"]
+        mark = world.audit.mark()
+        world.measure("no policies", "addresses")
+        expect("compiles", world.tool.status()["compiles"], before)
+        rows = world.audit.rows(mark, world.account.user, verb="list")
+        expect("lists of policies", [str(row) for row in rows if row.resource == "backendtlspolicies"], [])
+        mark = world.audit.mark()
+        world.tool.command("\n".join(["addresses"] * 100))
+        world.ask()
+        rows = world.audit.rows(mark, world.account.user, verb="list", resource="services")
+        expect_that("one question for all who ask at once, and the next: two lists each", len(rows) <= 6, len(rows))
+
+
+@case("and 5,000 policies: the same, and with the policies", 600)
+def policies(world):
+    world.put_policies(0, SERVICES)
+    with Churn(world.etcd):
+        world.ask()
+        before = world.tool.status()["compiles"]
+        world.measure("policies", "addresses")
+        world.measure("policies", "current")
+        expect("compiles", world.tool.status()["compiles"], before)
+
+
+@case("policies are created by six clients while questions are asked", 600)
+def burst(world):
+    ends, made = threading.Event(), []
+
+    def create(first):
+        with world.new_admin() as client:
+            index = first
+            while not ends.is_set():
+                client.create(policy(f"b-{index}", f"s-{index % SERVICES}", "ca"))
+                made.append(index)
+                index += 6
+    threads = [threading.Thread(target=create, args=(first,)) for first in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        started = time.monotonic()
+        world.measure("burst", "addresses")
+        world.measure("burst", "current")
+        print(f"     {len(made)} policies in {time.monotonic() - started:.0f} s", flush=True)
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.join()
+    until(lambda: world.tool.status()["counts"]["BackendTLSPolicy"] >= SERVICES + len(made), 60, "all the policies")
+
+
+@case("an endpoint made a moment ago is there, each time", 300)
+def fresh(world):
+    with Churn(world.etcd):
+        for turn in range(5):
+            new = one_slice(1, 60000 + turn, 1)
+            new["endpoints"][0]["addresses"] = [f"10.1.1.{turn}"]
+            world.admin.apply(new)
+            world.tool.command("addresses")
+            seen = until(lambda: next_current(world.tool), HOLD_LIMIT, "an answer")
+            at = f"10.1.1.{turn}:8443"
+            expect_that(f"{at} TLS", verdicts(seen).get(at) == "TLS", sorted(verdicts(seen))[:10])
+
+
+def next_current(tool):
+    event = tool.next_event(1)
+    return event if event and event["event"] == "current" else None
+
+
+main(World)

@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""
+native.py idle|latency: what is measured on the machine itself, with the whole agent and real gateways. Where the kernel
+has no TLS the agent's records are made in user space, and each row says so.
+
+  idle     memory of 10,000 connections that are open and silent, three seconds after a first response, when the heap that
+           handshakes took is given back: the agent's own (anonymous pages), and the kernel's for the agent's cgroup where
+           the memory controller is there. As many as RLIMIT_NOFILE lets one process have (two descriptors each) if that
+           is fewer.
+  latency  what a hop adds to a request: 1,000 requests a second, keep-alive, each begun when its time has come whether
+           or not the one before it is answered; client -> nginx -> hop -> nginx with TLS. Against the same nginx's own
+           proxy_pass https, HAProxy and stunnel.
+"""
+
+import json
+import os
+import re
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "tests"), str(Path(__file__).resolve().parent)]
+
+import chain  # noqa: E402
+from lib.crowd import Crowd, Hall  # noqa: E402
+from lib.paths import BUILD  # noqa: E402
+from lib.process import placed, run  # noqa: E402
+from lib.topology import GATEWAY4, backend4  # noqa: E402
+from lib.waiting import until  # noqa: E402
+from lib.world import Service, World  # noqa: E402
+
+# An emulated machine shows what one connection costs with kernel TLS, not how many there can be.
+CONNECTIONS = int(os.environ.get("POSTERN_BENCH_CONNECTIONS", "1000" if os.environ.get("POSTERN_GUEST") else "10000"))
+RATE = int(os.environ.get("POSTERN_BENCH_RATE", "1000"))
+SECONDS = int(os.environ.get("POSTERN_BENCH_SECONDS", "5"))
+REPEATS = int(os.environ.get("POSTERN_BENCH_REPEATS", "3"))
+PORT = 8740
+
+
+def row(name, value, unit, baseline=None, goal=None, spread=0.0):
+    """baseline: (its name, its value)."""
+    document = {"name": name, "kernel": os.environ.get("POSTERN_BENCH_LABEL") or os.uname().release, "value": value, "unit": unit, "spread": round(spread, 4)}
+    if baseline:
+        document |= {"baseline": baseline[0], "baseline_value": baseline[1]}
+        if goal:
+            document["goal"] = goal
+    print(json.dumps(document), flush=True)
+
+
+# ---- idle ----
+
+class Idle(World):
+    def _build(self):
+        super()._build()
+        leaf = self.authority.leaf("idle", "DNS:idle.example")
+        self.service = self.publish(Service("idle", 95, target=PORT, endpoints=(2, 3), hostname="idle.example"))
+        self.hall = self.close_at_end(Hall(self.network["backend"], self.backend_cgroup,
+                                           [(backend4(number), PORT) for number in (2, 3)], leaf))
+        self.crowd = self.close_at_end(Crowd(self.network["gateway"], self.gateway_cgroup))
+        self.start_agent(workers=2, max_handshakes=65536, max_connections=131072, handshake_timeout="300s")
+        self.agent.until_policy("idle")
+        self.hall.speak(True)
+
+    def open(self, count):
+        self.crowd.start([(self.service.vip4, 80), *self.service.endpoints4], count)
+        outcome = self.crowd.wait(300, keep=True)
+        if outcome.get("ok") != count:
+            raise RuntimeError(f"{count} connections were wanted, seen {outcome}")
+
+    def anonymous_kilobytes(self):
+        text = Path(f"/proc/{self.agent.pid}/status").read_text()
+        return int(re.search(r"^RssAnon:\s+(\d+)", text, re.M).group(1))
+
+    def kernel_bytes(self):
+        """What the kernel holds for the agent's cgroup beside its pages; None without the memory controller."""
+        try:
+            text = (self.agent_cgroup / "memory.stat").read_text()
+        except OSError:
+            return None
+        return sum(int(re.search(rf"^{word} (\d+)$", text, re.M).group(1)) for word in ("kernel", "sock"))
+
+
+def slab_bytes():
+    text = Path("/proc/meminfo").read_text()
+    return int(re.search(r"^Slab:\s+(\d+)", text, re.M).group(1)) * 1024
+
+
+def idle():
+    # Two descriptors each, and room for what else the agent has.
+    count = min(CONNECTIONS, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 300) // 2)
+    with Idle() as world:
+        first = 100  # caches and arenas have their first size after that
+        world.open(first)
+        time.sleep(3)
+        memory, kernel, slab = world.anonymous_kilobytes(), world.kernel_bytes(), slab_bytes()
+        begun = time.monotonic()
+        world.open(count - first)
+        took = time.monotonic() - begun
+        time.sleep(3)
+        live = world.agent.status()["workers"]["connections_live"]
+        mode = world.agent.connections()[0]["to_backend"]
+        each = (world.anonymous_kilobytes() - memory) * 1024 / (count - first)
+        kind = "kernel TLS" if "ktls" in json.dumps(mode) else "TLS in user space"
+        row(f"idle connections open at once, 2 workers, {kind}", live, "count", ("10,000", 10000),
+            None if os.environ.get("POSTERN_GUEST") else ">= 1.00")
+        row(f"idle connection, the agent's own memory, {kind}", each, "B", ("2 KiB", 2048), "<= 1.00")
+        if kernel is not None:
+            row("idle connection, kernel memory of the agent's cgroup",
+                (world.kernel_bytes() - kernel) / (count - first), "B")
+        row("idle connection, slab of the whole machine, all four sockets and two processes beside",
+            (slab_bytes() - slab) / (count - first), "B")
+        row("idle connections, opened and answered in a second", (count - first) / took, "1/s")
+        world.crowd.drop()
+        until(lambda: world.agent.status()["workers"]["connections_live"] == 0, 60, "no connection left", every=0.2)
+
+
+# ---- latency ----
+
+def load(world, hop):
+    """p50 and p99 in microseconds, of one run."""
+    port = chain.PORTS.get(hop, chain.OTHER_PORT)
+    done = run(*placed([str(BUILD / "tools/bench/requests"), GATEWAY4, str(port), f"/{hop}/files/small", str(RATE),
+                        str(SECONDS)], world.network["node"], world.client_cgroup), within=60 + 3 * SECONDS)
+    return json.loads(done.stdout)
+
+
+def latency():
+    hops = ("proxy_ssl", "postern", *chain.SIDECARS)
+    with chain.Chain() as world:
+        seen = {hop: [] for hop in hops}
+        for hop in hops:
+            load(world, hop)  # opens the pooled connections
+        for _ in range(REPEATS):
+            for hop in hops:
+                seen[hop].append(load(world, hop))
+    for part in ("p50", "p99"):
+        of = {hop: [each[part] for each in seen[hop]] for hop in hops}
+        direct = statistics.median(of["proxy_ssl"])
+        for hop in hops:
+            row(f"request at {RATE}/s, {part}, {hop}", statistics.median(of[hop]), "us", ("proxy_ssl", direct),
+                spread=(max(of[hop]) - min(of[hop])) / min(of[hop]))
+        for hop in hops[1:]:
+            # Turn by turn, so that what the machine does beside is in both.
+            added = statistics.median(here - there for here, there in zip(of[hop], of["proxy_ssl"]))
+            row(f"request at {RATE}/s, {part}, added by {hop}", added, "us")
+
+
+if __name__ == "__main__":
+    {"idle": idle, "latency": latency}[sys.argv[1]]()

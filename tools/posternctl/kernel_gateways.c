@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <arpa/inet.h>
+
+#include "base/cleanup.h"
+#include "kernel_view.h"
+#include "observe/json.h"
+
+/* What hangs on a gateway's cgroup (hooks_links.c), by the names that libbpf and bpftool 7 give to the places. */
+static const struct hook {
+	const char *name;
+	const char *attach_type;
+} hooks[] = {
+        {"guard", "cgroup_inet_egress"},
+        {"guard_inbound", "cgroup_sock_ops"},
+        {"hold_attempt", "cgroup_sock_ops"},
+        {"lane_join", "cgroup_sock_ops"},
+        {"getpeername4", "cgroup_inet4_getpeername"},
+        {"getpeername6", "cgroup_inet6_getpeername"},
+        {"connect4", "cgroup_inet4_connect"},
+        {"connect6", "cgroup_inet6_connect"},
+};
+
+struct gateway_ids {
+	struct {
+		uint64_t cgroup;
+		uint32_t id;
+	} at[POSTERN_MAX_GATEWAYS];
+	size_t count;
+};
+
+struct gateway_entries {
+	struct {
+		uint32_t id;
+		struct postern_gateway entry;
+	} at[POSTERN_MAX_GATEWAYS];
+	size_t count;
+};
+
+struct gateway_links {
+	unsigned int pins;
+	unsigned int attached;
+	uint64_t cgroup_id;
+	bool seen[ARRAY_SIZE(hooks)]; /* attached, at its place, with its program */
+	json_t *rows;
+	json_t *foreign;
+};
+
+static void cleanup_directory(DIR **directory)
+{
+	if (*directory)
+		closedir(*directory);
+}
+
+/* Undoes hooks_pins.c's "_xx" for what may not be in a file's name. */
+static void decode_name(const char *encoded, char *name, size_t size)
+{
+	size_t used = 0;
+
+	while (*encoded && used + 1 < size) {
+		char digits[3] = {0};
+
+		if (encoded[0] == '_' && isxdigit((unsigned char)encoded[1]) && isxdigit((unsigned char)encoded[2])) {
+			memcpy(digits, encoded + 1, 2);
+			name[used++] = (char)strtoul(digits, NULL, 16);
+			encoded += 3;
+		} else {
+			name[used++] = *encoded++;
+		}
+	}
+	name[used] = '\0';
+}
+
+static void take_id(void *context, const void *key, const void *value)
+{
+	struct gateway_ids *ids = context;
+	const struct postern_gateway_id *id = value;
+
+	if (ids->count == ARRAY_SIZE(ids->at))
+		return;
+	memcpy(&ids->at[ids->count].cgroup, key, sizeof(uint64_t));
+	ids->at[ids->count++].id = id->id;
+}
+
+static void take_entry(void *context, const void *key, const void *value)
+{
+	struct gateway_entries *entries = context;
+
+	if (entries->count == ARRAY_SIZE(entries->at))
+		return;
+	memcpy(&entries->at[entries->count].id, key, sizeof(uint32_t));
+	memcpy(&entries->at[entries->count++].entry, value, sizeof(struct postern_gateway));
+}
+
+static uint32_t id_of(const struct gateway_ids *ids, uint64_t cgroup)
+{
+	for (size_t i = 0; i < ids->count; i++)
+		if (ids->at[i].cgroup == cgroup)
+			return ids->at[i].id;
+	return 0;
+}
+
+static const struct postern_gateway *entry_of(const struct gateway_entries *entries, uint32_t id)
+{
+	for (size_t i = 0; i < entries->count; i++)
+		if (entries->at[i].id == id)
+			return &entries->at[i].entry;
+	return NULL;
+}
+
+static const struct hook *find_hook(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
+		if (strcmp(hooks[i].name, name) == 0)
+			return &hooks[i];
+	return NULL;
+}
+
+static void look_at_link(struct kernel_view *view, const char *path, const char *name, struct gateway_links *links)
+{
+	const struct hook *hook = find_hook(name);
+	struct kernel_link link;
+	struct kernel_program program = {0};
+	bool attached;
+	bool right;
+
+	links->pins++;
+	if (kernel_link_find(&view->reader, path, &link) != 0) {
+		kernel_view_note(view, NULL, 0);
+		return;
+	}
+	attached = link.cgroup_id != 0; /* 0 once the cgroup is gone or the link was detached */
+	if (link.program_id && kernel_program_find(&view->reader, link.program_id, &program) != 0)
+		kernel_view_note(view, NULL, 0);
+	right = hook && (!program.name[0] || strcmp(program.name, hook->name) == 0) &&
+	        (!link.attach_type[0] || strcmp(link.attach_type, hook->attach_type) == 0);
+	if (!right)
+		json_append(&links->foreign, json_text(name));
+	if (attached) {
+		links->attached++;
+		links->cgroup_id = link.cgroup_id;
+		if (right)
+			links->seen[hook - hooks] = true;
+	}
+	json_append(&links->rows,
+	            json_pack("{s:o, s:b, s:o, s:I, s:o, s:o}", "hook", json_text(name), "attached", (int)attached,
+	                      "attach_type", json_text(link.attach_type), "program_id", (json_int_t)link.program_id,
+	                      "program", json_text(program.name), "tag", json_text(program.tag)));
+}
+
+static bool look_at_pins(struct kernel_view *view, const char *path, struct gateway_links *links)
+{
+	_cleanup_(cleanup_directory) DIR *directory = opendir(path);
+
+	if (!directory) {
+		kernel_view_note(view, path, errno);
+		return false;
+	}
+	for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
+		char link[2 * PATH_MAX];
+
+		if (entry->d_name[0] == '.')
+			continue;
+		(void)snprintf(link, sizeof(link), "%s/%s", path, entry->d_name);
+		look_at_link(view, link, entry->d_name, links);
+	}
+	return true;
+}
+
+static json_t *missing_hooks(const struct gateway_links *links)
+{
+	json_t *missing = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
+		if (!links->seen[i])
+			json_append(&missing, json_string(hooks[i].name));
+	return missing;
+}
+
+static bool is_on(const struct gateway_links *links, const char *name)
+{
+	return links->seen[find_hook(name) - hooks];
+}
+
+static json_t *ports_of(const struct postern_gateway *entry)
+{
+	json_t *ports = json_array();
+
+	for (uint32_t i = 0; entry && i < entry->port_count && i < POSTERN_MAX_PORTS; i++)
+		json_append(&ports, json_integer(ntohs(entry->port[i])));
+	return ports;
+}
+
+/* "enforce", "observe", "detached", or "not ready": covered connects are refused. */
+static const char *mode_of(const struct gateway_links *links, const struct postern_gateway *entry)
+{
+	if (!links->attached)
+		return "detached";
+	if (!entry)
+		return "not ready";
+	return entry->mode == POSTERN_MODE_OBSERVE ? "observe" : "enforce";
+}
+
+static json_t *gateway_row(struct kernel_view *view, const char *directory, const char *encoded,
+                           const struct gateway_ids *ids, const struct gateway_entries *entries)
+{
+	struct gateway_links links = {.rows = json_array(), .foreign = json_array()};
+	char path[PATH_MAX + NAME_MAX + 2];
+	char cgroup[PATH_MAX] = "";
+	char name[NAME_MAX];
+	const struct postern_gateway *entry;
+	uint32_t id;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", directory, encoded);
+	(void)look_at_pins(view, path, &links);
+	id = id_of(ids, links.cgroup_id);
+	entry = id ? entry_of(entries, id) : NULL;
+	if (links.cgroup_id)
+		kernel_cgroup_path(links.cgroup_id, cgroup);
+	decode_name(encoded, name, sizeof(name));
+	return json_pack("{s:o, s:s, s:i, s:i, s:b, s:b, s:o, s:o, s:I, s:o, s:I, s:o, s:o}", "name", json_text(name),
+	                 "mode", mode_of(&links, entry), "hooks", (int)links.pins, "attached", (int)links.attached,
+	                 "intercepts", is_on(&links, "connect4") && is_on(&links, "connect6"), "guarded",
+	                 (int)is_on(&links, "guard"), "missing", missing_hooks(&links), "foreign", links.foreign,
+	                 "cgroup_id", (json_int_t)links.cgroup_id, "cgroup", json_text(cgroup), "id", (json_int_t)id,
+	                 "ports", ports_of(entry), "links", links.rows);
+}
+
+json_t *kernel_gateways(struct kernel_view *view)
+{
+	_cleanup_free_ struct gateway_ids *ids = calloc(1, sizeof(*ids));
+	_cleanup_free_ struct gateway_entries *entries = calloc(1, sizeof(*entries));
+	_cleanup_(cleanup_directory) DIR *directory = NULL;
+	char path[PATH_MAX];
+	json_t *rows = json_array();
+
+	if (!ids || !entries) {
+		json_decref(rows);
+		return NULL;
+	}
+	if (snprintf(path, sizeof(path), "%.4000s/links", view->directory) < 0)
+		return rows;
+	directory = opendir(path);
+	if (!directory) {
+		if (errno != ENOENT)
+			kernel_view_note(view, path, errno);
+		return rows;
+	}
+	(void)kernel_view_each(view, "gateway_id_storage", sizeof(uint64_t), sizeof(struct postern_gateway_id), false,
+	                       take_id, ids);
+	(void)kernel_view_each(view, "gateway_map", sizeof(uint32_t), sizeof(struct postern_gateway), false, take_entry,
+	                       entries);
+	for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
+		if (entry->d_name[0] != '.')
+			json_append(&rows, gateway_row(view, path, entry->d_name, ids, entries));
+	}
+	return rows;
+}
+
+json_t *kernel_witness(struct kernel_view *view)
+{
+	struct kernel_link link = {0};
+	char path[PATH_MAX];
+	char cgroup[PATH_MAX] = "";
+	int result;
+
+	(void)snprintf(path, sizeof(path), "%.4000s/witness_link", view->directory);
+	result = access(path, F_OK) == 0 ? kernel_link_find(&view->reader, path, &link) : -ENOENT;
+	if (result && result != -ENOENT)
+		kernel_view_note(view, NULL, 0);
+	if (link.cgroup_id)
+		kernel_cgroup_path(link.cgroup_id, cgroup);
+	return json_pack("{s:b, s:o, s:I}", "attached", link.cgroup_id != 0, "cgroup", json_text(cgroup), "program_id",
+	                 (json_int_t)link.program_id);
+}
