@@ -50,6 +50,7 @@ class Process:
         self.lines = []
         self._changed = threading.Condition()
         self._ended = False
+        self._stopped = False
         self._popen = subprocess.Popen(
             placed(["setpriv", "--pdeathsig", "KILL", "--", *self.argv], netns, cgroup),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -60,6 +61,8 @@ class Process:
 
     def _read(self):
         for line in self._popen.stdout:
+            if self._stopped and not line.endswith(b"\n"):
+                continue  # it died in mid-write: half a line is nothing that it said
             with self._changed:
                 self.lines.append(line.decode(errors="replace").rstrip("\n"))
                 self._changed.notify_all()
@@ -114,12 +117,14 @@ class Process:
     def kill(self):
         """SIGKILL, and wait until the kernel has closed everything it had."""
         if self.running():
+            self._stopped = True
             self._popen.kill()
         return self.wait()
 
     def stop(self, within=10):
         """SIGTERM, then SIGKILL if that is not enough. Its exit status (negative: the signal)."""
         if self.running():
+            self._stopped = True
             self._popen.send_signal(signal.SIGTERM)
             try:
                 self._popen.wait(within)
