@@ -155,3 +155,8 @@ bool relay_gather_awaits_event(const struct relay *relay)
 {
 	return relay->gathering.state == GATHER_EACH || !relay->gathering.in_lane;
 }
+
+int relay_gather_low_water(const struct relay *relay)
+{
+	return relay->gathering.state == GATHER_GATHERING && !relay->gathering.in_lane ? TARGET : 1;
+}

@@ -189,6 +189,8 @@ void relay_gather_read(struct relay *relay, size_t size);
 void relay_gather_stop(struct relay *relay);
 /* EPOLLIN of A is to be asked for; otherwise gather_timer reads. */
 bool relay_gather_awaits_event(const struct relay *relay);
+/* SO_RCVLOWAT of A. */
+int relay_gather_low_water(const struct relay *relay);
 
 /* relay_receive.c */
 bool relay_receive_reads(const struct relay *relay);

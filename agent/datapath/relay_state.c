@@ -41,8 +41,6 @@ static void describe_direction(const struct relay_direction *direction, struct r
 
 uint64_t relay_describe(const struct relay *relay, struct relay_state *state)
 {
-	const int at_once = 1;
-
 	*state = (struct relay_state){
 	        .kernel_tls = relay->to_backend.mode == RELAY_KTLS_COPY,
 	        .version = relay->version,
@@ -62,10 +60,29 @@ uint64_t relay_describe(const struct relay *relay, struct relay_state *state)
 	};
 	describe_direction(&relay->to_backend, &state->to_backend);
 	describe_direction(&relay->to_gateway, &state->to_gateway);
-	/* How B's bytes were batched is this agent's business, and would stay with the socket. */
-	(void)relay->worker->io->setsockopt(relay->b_fd, SOL_SOCKET, SO_RCVLOWAT, &at_once, sizeof(at_once));
-	(void)relay->worker->io->setsockopt(relay->a_fd, SOL_SOCKET, SO_RCVLOWAT, &at_once, sizeof(at_once));
 	return relay->idle_ns;
+}
+
+static void set_low_water(const struct relay *relay, int fd, int size)
+{
+	/* What is asked for here was accepted before, or is the default. */
+	(void)relay->worker->io->setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &size, sizeof(size));
+}
+
+void relay_offer(const struct relay *relay)
+{
+	if (relay->low_water != 1)
+		set_low_water(relay, relay->b_fd, 1);
+	if (relay_gather_low_water(relay) != 1)
+		set_low_water(relay, relay->a_fd, 1);
+}
+
+void relay_stay(const struct relay *relay)
+{
+	if (relay->low_water != 1)
+		set_low_water(relay, relay->b_fd, relay->low_water);
+	if (relay_gather_low_water(relay) != 1)
+		set_low_water(relay, relay->a_fd, relay_gather_low_water(relay));
 }
 
 int relay_a_fd(const struct relay *relay)

@@ -45,10 +45,16 @@ void relay_state_wipe(struct relay_state *state);
 
 bool relay_may_leave(const struct relay *relay);
 /*
- * Describe it; *state borrows from the relay, and nothing of it may run before relay_leave(), if that comes. Returns
+ * Describe it; *state borrows from the relay, and nothing of it may run before relay_leave() or relay_stay(). Returns
  * its idle timeout.
  */
 uint64_t relay_describe(const struct relay *relay, struct relay_state *state);
+/*
+ * Its sockets are about to be sent: how their bytes were batched (SO_RCVLOWAT) is this agent's business, and would stay
+ * with them. Then either relay_leave(), or relay_stay(): nobody took them, and it goes on as it was.
+ */
+void relay_offer(const struct relay *relay);
+void relay_stay(const struct relay *relay);
 int relay_a_fd(const struct relay *relay);
 int relay_b_fd(const struct relay *relay);
 /* Another process has A and B: close ours without a word to either peer. The relay is gone; on_end is not called. */

@@ -72,8 +72,11 @@ static int send_connection(struct connection *connection)
 	OPENSSL_free(chain);
 	if (error)
 		return -EAGAIN; /* as if there were nobody: it is drained here */
+	relay_offer(connection->relay);
 	error = handover->send(handover->context, bytes, size, relay_a_fd(connection->relay),
 	                       relay_b_fd(connection->relay));
+	if (error == -EAGAIN)
+		relay_stay(connection->relay);
 	OPENSSL_clear_free(bytes, size);
 	return error;
 }

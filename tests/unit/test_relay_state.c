@@ -8,6 +8,11 @@
 
 #include "datapath/connection_state.h"
 
+#define RECORD    16384
+#define PIECE     4096
+#define LOW_WATER (128 << 10) /* of relay_stream.c, and of relay_gather.c */
+#define MOST      (16 << 20)
+
 /* What another process would do: another relay, on the same two sockets, from bytes. */
 static void move(struct fixture *f)
 {
@@ -19,6 +24,9 @@ static void move(struct fixture *f)
 
 	assert_true(relay_may_leave(f->relay));
 	(void)relay_describe(f->relay, &state.relay);
+	relay_offer(f->relay);
+	assert_int_equal(f->kernel.a.receive_low_water, 1);
+	assert_int_equal(f->kernel.b.receive_low_water, 1);
 	if (state.relay.kernel_tls) {
 		state.chain = chain;
 		state.chain_size = sizeof(chain);
@@ -234,13 +242,98 @@ static void test_who_may_not_leave(void **unused)
 	}
 }
 
+/* Until many records of B are read at a time; the timer may end such a stream on a slow machine. Returns its bytes. */
+static size_t feed_stream(struct fixture *f, const uint8_t *sent)
+{
+	size_t at = 0;
+
+	while (f->kernel.b.receive_low_water != LOW_WATER && at < MOST) {
+		mock_feed(&f->kernel.b, sent + at, RECORD);
+		fixture_run(f);
+		at += RECORD;
+	}
+	assert_int_equal(f->kernel.b.receive_low_water, LOW_WATER);
+	return at;
+}
+
+/* The next agent's wake-ups are its own business; nobody took the sockets: these are as they were. */
+static void test_refused_stream(void **unused)
+{
+	static const enum relay_mode modes[] = {RELAY_PLAIN, RELAY_KTLS_COPY};
+	uint8_t *sent = pattern(MOST + LOW_WATER);
+
+	(void)unused;
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		struct fixture *f = fixture_new(modes[i], TLS_VERSION_1_3);
+		size_t size;
+
+		fixture_start(f);
+		size = feed_stream(f, sent);
+		relay_offer(f->relay);
+		assert_int_equal(f->kernel.b.receive_low_water, 1);
+		relay_stay(f->relay);
+		assert_int_equal(f->kernel.b.receive_low_water, LOW_WATER);
+		for (size_t at = 0; at < LOW_WATER; at += RECORD)
+			mock_feed(&f->kernel.b, sent + size + at, RECORD);
+		fixture_run(f);
+		assert_out(&f->kernel.a, sent, size + LOW_WATER);
+		assert_int_equal(f->ends, 0);
+		fixture_free(f);
+	}
+	free(sent);
+}
+
+static void test_refused_requests(void **unused)
+{
+	uint8_t *sent = pattern(PIECE);
+	struct fixture *f = fixture_new(RELAY_PLAIN, TLS_VERSION_1_3);
+
+	(void)unused;
+	fixture_start(f);
+	for (size_t at = 0; at < MOST && f->relay->gathering.state == GATHER_EACH; at += PIECE) {
+		mock_feed(&f->kernel.a, sent, PIECE);
+		fixture_run(f);
+	}
+	assert_int_equal(f->kernel.a.receive_low_water, LOW_WATER);
+	relay_offer(f->relay);
+	assert_int_equal(f->kernel.a.receive_low_water, 1);
+	relay_stay(f->relay);
+	assert_int_equal(f->kernel.a.receive_low_water, LOW_WATER);
+	assert_int_equal(f->relay->gathering.state, GATHER_GATHERING);
+	free(sent);
+	fixture_free(f);
+}
+
+/* Calls that thousands would make for nothing. */
+static void test_offered_while_it_waits(void **unused)
+{
+	struct fixture *f = fixture_new(RELAY_PLAIN, TLS_VERSION_1_3);
+
+	(void)unused;
+	fixture_start(f);
+	relay_offer(f->relay);
+	relay_stay(f->relay);
+	assert_int_equal(f->kernel.low_water_calls, 0);
+	mock_feed(&f->kernel.b, "x", 1);
+	fixture_run(f);
+	assert_text(&f->kernel.a, "x");
+	fixture_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_plain),       cmocka_unit_test(test_kernel_tls),
-	        cmocka_unit_test(test_rests),       cmocka_unit_test(test_bytes_of_the_pipe),
-	        cmocka_unit_test(test_half_closed), cmocka_unit_test(test_message_in_two_records),
-	        cmocka_unit_test(test_key_blocks),  cmocka_unit_test(test_who_may_not_leave),
+	        cmocka_unit_test(test_plain),
+	        cmocka_unit_test(test_kernel_tls),
+	        cmocka_unit_test(test_rests),
+	        cmocka_unit_test(test_bytes_of_the_pipe),
+	        cmocka_unit_test(test_half_closed),
+	        cmocka_unit_test(test_message_in_two_records),
+	        cmocka_unit_test(test_key_blocks),
+	        cmocka_unit_test(test_who_may_not_leave),
+	        cmocka_unit_test(test_refused_stream),
+	        cmocka_unit_test(test_refused_requests),
+	        cmocka_unit_test(test_offered_while_it_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
