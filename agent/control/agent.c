@@ -178,7 +178,7 @@ static int start_workers(struct agent *agent)
 		agent->worker_count++;
 		memory_watch_workers(&agent->memory_watch, agent->workers, agent->worker_count);
 	}
-	return heap_trim_start(&agent->heap_trim, agent->loop, agent->workers, agent->worker_count);
+	return heap_trim_start(&agent->heap_trim, agent->loop);
 }
 
 static int start_watchdog(struct agent *agent)

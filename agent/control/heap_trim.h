@@ -2,11 +2,15 @@
 /*
  * heap_trim.h: gives back what handshakes have left of the heap, in the control thread.
  *
- * A handshake takes about 40 KB of user memory and frees it within a second or so, when the kernel has both keys. The C
- * library keeps such memory: after a burst of connections it would be 40 KB for each of them, however long they are
- * idle. malloc_trim() returns every page that is free. It holds the lock of one arena at a time, for some milliseconds
- * with tens of MB, so it is called when handshakes have come to rest, and at most every TRIM_INTERVAL_NS if they do
- * not: once when most sessions are freed, and once when the last ones have waited for tickets.
+ * A handshake takes about 40 KB of user memory, until its session is freed: when the kernel has both keys, when it
+ * failed, or with its connection. The C library keeps such memory: after a burst of connections it would be 40 KB for
+ * each of them, however long they are idle. malloc_trim() returns every page that is free. It holds the lock of one
+ * arena at a time, for some milliseconds with tens of MB, so it is called for WORTH_IT freed sessions when no more are
+ * freed for a moment, and every TRIM_INTERVAL_NS if that goes on. After such a burst it is called for the stragglers,
+ * too, however few and late (a ticket window may be stretched by a loaded machine), when no session is left.
+ *
+ * What is counted is sessions that were freed, never the time that they should take. Fewer than WORTH_IT may be kept
+ * while other sessions live on (those whose TLS is not the kernel's): 2.5 MB.
  */
 #ifndef POSTERN_CONTROL_HEAP_TRIM_H
 #define POSTERN_CONTROL_HEAP_TRIM_H
@@ -15,25 +19,22 @@
 #include <stdint.h>
 
 #include "base/loop.h"
-
-struct worker;
+#include "tls/session.h"
 
 struct heap_trim {
 	struct loop *loop;
 	struct loop_timer timer;
-	struct worker *const *workers;
-	unsigned int worker_count;
-	uint64_t handshakes;   /* as they were seen last */
-	uint64_t unsettled;    /* of these, since the last trim */
-	uint64_t last_seen_ns; /* when the number grew */
+	uint64_t freed; /* as they were seen last */
+	uint64_t last_freed_ns;
+	uint64_t trimmed; /* of these, at the last trim */
 	uint64_t trimmed_ns;
-	bool once_more; /* the last sessions were not freed yet at the last trim */
+	bool stragglers; /* of the last burst: not all sessions were freed at the last trim */
 };
 
-/* Workers are looked at while it lives. 0 or -ENOMEM. */
-int heap_trim_start(struct heap_trim *trim, struct loop *loop, struct worker *const *workers, unsigned int count);
+/* 0 or -ENOMEM. */
+int heap_trim_start(struct heap_trim *trim, struct loop *loop);
 void heap_trim_stop(struct heap_trim *trim);
-/* So many handshakes were completed by now: is it time? Then it is taken as done. */
-bool heap_trim_is_due(struct heap_trim *trim, uint64_t handshakes, uint64_t now_ns);
+/* So many sessions there were by now: is it time? Then it is taken as done. */
+bool heap_trim_is_due(struct heap_trim *trim, const struct tls_session_counts *counts, uint64_t now_ns);
 
 #endif

@@ -15,6 +15,8 @@
 #include "tls/provider.h"
 #include "tls/session_private.h"
 
+static uint64_t begun, freed;
+
 static void session_cleanup(struct tls_session **session)
 {
 	tls_session_free(*session);
@@ -28,6 +30,7 @@ int tls_session_new(struct tls_context *context, int b_fd, const struct tls_sess
 
 	if (!new)
 		return -ENOMEM;
+	__atomic_fetch_add(&begun, 1, __ATOMIC_RELAXED);
 	new->context = tls_context_ref(context);
 	new->fd = b_fd;
 	new->last_message = NO_HANDSHAKE_MESSAGE;
@@ -62,6 +65,14 @@ void tls_session_free(struct tls_session *session)
 	tls_context_unref(session->context);
 	OPENSSL_cleanse(session, sizeof(*session));
 	free(session);
+	__atomic_fetch_add(&freed, 1, __ATOMIC_RELEASE);
+}
+
+void tls_session_count(struct tls_session_counts *counts)
+{
+	/* In this order: one that is begun and freed in between is seen as begun only. */
+	counts->freed = __atomic_load_n(&freed, __ATOMIC_ACQUIRE);
+	counts->begun = __atomic_load_n(&begun, __ATOMIC_RELAXED);
 }
 
 static enum tls_cipher kernel_cipher(const SSL_CIPHER *cipher)

@@ -65,6 +65,12 @@ int tls_session_new(struct tls_context *context, int b_fd, const struct tls_sess
                     struct tls_session **session);
 /* Wipes every secret. NULL-safe. */
 void tls_session_free(struct tls_session *session);
+/* Of this process, in any thread; freed when their memory is. */
+struct tls_session_counts {
+	uint64_t begun;
+	uint64_t freed; /* never more than begun */
+};
+void tls_session_count(struct tls_session_counts *counts);
 /* After TLS_STEP_DONE: a new reference to what the backend showed, now or in the session that was resumed. */
 struct tls_peer *tls_session_peer(const struct tls_session *session);
 /* Sessions that came of this connection and can be resumed by its owner, so far. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* When the heap is given back: after a burst of handshakes, once more when the last sessions are freed, never for a
- * few. */
+/* When the heap is given back: after a burst of sessions, once more when the last of them is freed, however late that
+ * is; never for a few. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,8 @@
 
 struct look {
 	uint64_t at_ms;
-	uint64_t handshakes;
+	uint64_t begun;
+	uint64_t freed;
 	bool due;
 };
 
@@ -24,7 +25,8 @@ static void looks(const struct look *rows, size_t count)
 	struct heap_trim trim = {0};
 
 	for (size_t i = 0; i < count; i++) {
-		bool due = heap_trim_is_due(&trim, rows[i].handshakes, (10000 + rows[i].at_ms) * MS);
+		struct tls_session_counts counts = {.begun = rows[i].begun, .freed = rows[i].freed};
+		bool due = heap_trim_is_due(&trim, &counts, (10000 + rows[i].at_ms) * MS);
 
 		if (due != rows[i].due)
 			fail_msg("look %zu, at %llu ms: expected %d, seen %d", i, (unsigned long long)rows[i].at_ms,
@@ -32,12 +34,39 @@ static void looks(const struct look *rows, size_t count)
 	}
 }
 
-static void after_a_burst_and_once_more(void **state)
+static void after_a_burst(void **state)
 {
 	static const struct look rows[] = {
-	        {0, 0, false},       {200, 1000, true}, /* long since the last one */
-	        {400, 2000, false},  {600, 2000, false}, {800, 2000, true},   {1000, 2000, false},
-	        {1600, 2000, false}, {1800, 2000, true}, {2000, 2000, false}, {60000, 2000, false},
+	        {0, 0, 0, false},         {200, 1000, 1000, true}, /* long since the last one */
+	        {400, 3000, 2000, false}, {600, 3000, 3000, false},  {800, 3000, 3000, false},
+	        {1000, 3000, 3000, true}, {1200, 3000, 3000, false}, {60000, 3000, 3000, false},
+	};
+
+	(void)state;
+	looks(rows, ARRAY_SIZE(rows));
+}
+
+/* The agent is idle afterwards, and keeps none of it: a session that was held for a minute counts as well. */
+static void the_last_one_is_waited_for(void **state)
+{
+	static const struct look rows[] = {
+	        {0, 1000, 0, false},        {400, 1000, 990, true},     {800, 1000, 990, false},
+	        {3000, 1000, 990, false},   {60000, 1000, 999, false}, /* one is left */
+	        {61000, 1000, 999, false},  {70000, 1000, 1000, false}, {70400, 1000, 1000, true},
+	        {70800, 1000, 1000, false}, {90000, 1001, 1000, false}, {91000, 1001, 1001, false},
+	        {92000, 1001, 1001, false}, /* a single one later is no part of it */
+	};
+
+	(void)state;
+	looks(rows, ARRAY_SIZE(rows));
+}
+
+/* Whose TLS is not the kernel's keep theirs: what others leave is given back by the burst. */
+static void while_some_live_on(void **state)
+{
+	static const struct look rows[] = {
+	        {0, 200, 0, false},      {400, 200, 100, true},   {800, 200, 163, false},
+	        {1200, 200, 163, false}, {1600, 200, 164, false}, {2000, 200, 164, true},
 	};
 
 	(void)state;
@@ -47,8 +76,8 @@ static void after_a_burst_and_once_more(void **state)
 static void a_few_are_not_worth_it(void **state)
 {
 	static const struct look rows[] = {
-	        {0, 63, false},   {400, 63, false},  {2000, 63, false},   {9000, 63, false},
-	        {9200, 64, true}, {10600, 64, true}, {20000, 127, false},
+	        {0, 63, 63, false},   {400, 63, 63, false},   {2000, 63, 63, false},    {9000, 63, 63, false},
+	        {9200, 64, 64, true}, {10600, 64, 64, false}, {20000, 127, 127, false}, {30000, 127, 127, false},
 	};
 
 	(void)state;
@@ -61,15 +90,20 @@ static void while_they_go_on_every_two_seconds(void **state)
 	unsigned int trims = 0;
 
 	(void)state;
-	for (uint64_t ms = 0; ms < 20000; ms += 200)
-		trims += heap_trim_is_due(&trim, ms, (10000 + ms) * MS);
+	for (uint64_t ms = 0; ms < 20000; ms += 200) {
+		struct tls_session_counts counts = {.begun = ms, .freed = ms};
+
+		trims += heap_trim_is_due(&trim, &counts, (10000 + ms) * MS);
+	}
 	assert_in_range(trims, 9, 11);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(after_a_burst_and_once_more),
+	        cmocka_unit_test(after_a_burst),
+	        cmocka_unit_test(the_last_one_is_waited_for),
+	        cmocka_unit_test(while_some_live_on),
 	        cmocka_unit_test(a_few_are_not_worth_it),
 	        cmocka_unit_test(while_they_go_on_every_two_seconds),
 	};

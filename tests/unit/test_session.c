@@ -314,6 +314,26 @@ static void rekey_secrets(void **state)
 	tls_session_free(NULL);
 }
 
+/* By these the heap is trimmed: each is counted when it is there, and again when its memory is free. */
+static void sessions_are_counted(void **state)
+{
+	struct tls_session_counts before, now;
+	struct tls_link link;
+
+	(void)state;
+	tls_session_count(&before);
+	assert_int_equal(before.begun, before.freed);
+	link_connect(&link, (struct far_end_options){0}, false);
+	tls_session_count(&now);
+	assert_int_equal(now.begun, before.begun + 1);
+	assert_int_equal(now.freed, before.freed);
+	link_disconnect(&link);
+	tls_session_free(NULL);
+	tls_session_count(&now);
+	assert_int_equal(now.begun, before.begun + 1);
+	assert_int_equal(now.freed, before.freed + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -321,6 +341,7 @@ int main(void)
 	        cmocka_unit_test(data_with_finished),    cmocka_unit_test(boundary),
 	        cmocka_unit_test(ticket_in_two_records), cmocka_unit_test(key_update_without_answer),
 	        cmocka_unit_test(kernel_refuses),        cmocka_unit_test(rekey_secrets),
+	        cmocka_unit_test(sessions_are_counted),
 	};
 	return cmocka_run_group_tests(tests, link_set_up, link_tear_down);
 }
