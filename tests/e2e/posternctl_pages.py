@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """
 What posternctl prints, to the byte: pages and JSON for an agent that is played by tests/golden/agent.json, against the
-files beside it (POSTERN_GOLDEN=write makes them anew: look at the difference before you commit it); and each live
-document against its schema in tests/schema.
+files beside it (lib/golden.py); and each live document against its schema in tests/schema. Those of a dead agent:
+posternctl_dead.py.
 """
 
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from lib.case import case, expect, expect_error, expect_that, main
+from lib.golden import GOLDEN, SCHEMAS, compare, expect_fits, schema
 from lib.paths import POSTERNCTL, POSTERND, REPOSITORY
 from lib.played_agent import PlayedAgent
 from lib.process import Process, run
@@ -24,8 +25,6 @@ from lib.stage import Stage
 from lib.waiting import until
 from lib.world import Service
 
-GOLDEN = REPOSITORY / "tests/golden"
-SCHEMAS = REPOSITORY / "tests/schema"
 PAGES = ["status", "connections", "failures", "policies", "destinations", "gateways", "probe", "log-level", "help explain"]
 NO_JSON = {"help", "completion", "gate"}  # a page, a script, and a wait that only its status tells of
 SEQUENCES = ["trace", "evidence"]  # of these the answers in agent.json are a list, one after the other
@@ -38,14 +37,6 @@ class PagesStage(Stage):
         super()._build()
         self.closed = self.publish(Service("closed", 60, target=9060, hostname="echo.example"))
         self.agent.until_policy("closed")
-
-
-def schema(name):
-    return json.loads((SCHEMAS / f"{name}.json").read_text())
-
-
-def expect_fits(name, text):
-    expect(f"{name}: what does not fit its schema", faults(schema(name), json.loads(text)), [])
 
 
 def played(stage, *words, change=None):
@@ -73,16 +64,6 @@ def settled(text):
     text = re.sub(r'"days_left": -?\d+', '"days_left": 0', text)
     text = re.sub(r'^posternctl \S+$', "posternctl VERSION", text, flags=re.MULTILINE)
     return re.sub(r'"version": "[^"]*"', '"version": "VERSION"', text)
-
-
-def compare(name, seen):
-    path = GOLDEN / name
-    if os.environ.get("POSTERN_GOLDEN") == "write":
-        path.write_text(seen)
-    wanted = path.read_text() if path.exists() else ""
-    for number, (left, right) in enumerate(zip(wanted.splitlines(), seen.splitlines()), 1):
-        expect(f"{name}: line {number}", right, left)
-    expect(f"{name}: lines", len(seen.splitlines()), len(wanted.splitlines()))
 
 
 @case("pages and JSON are what the golden files say, to the byte")
@@ -209,17 +190,6 @@ def manual(stage):
     expect("settings of postern.yaml(5)", sorted(items("postern.yaml.5", r"^\.It Cm ([A-Za-z]+) :")), sorted(keys))
     flags = re.findall(r"^  --([a-z-]+)", text, re.MULTILINE) + re.findall(r"^  --[a-z-]+, --([a-z-]+)", text, re.MULTILINE)
     expect("options of posternd(8)", sorted(items("posternd.8", r"^\.It Fl Fl ([a-z-]+)")), sorted(flags))
-
-
-@case("a dead agent: the documents fit all the same, and the error has its own")
-def dead(stage):
-    stage.agent.kill()
-    for name in ("status", "connections", "gateways", "destinations"):
-        expect_fits(name, stage.agent.control("--json", name)[1])
-    expect_fits("explain", stage.agent.control("--json", "explain", "demo", "10.96.0.10:80")[1])
-    for name in ("failures", "policies", "certs", "metrics", "evidence", "trace", "plan"):
-        expect_fits("error", stage.agent.control("--json", name)[1])
-    expect_fits("uninstall", stage.agent.control("--json", "uninstall")[1])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@
  * covers and the kernel does not, or with other settings, is a disagreement; one that only the kernel has is on its way
  * out, or a HOLD's answer.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -21,15 +23,64 @@
 
 #define LOOK_AGAIN_NS 300000000
 
+struct entry {
+	struct postern_destination_key key;
+	struct postern_destination destination;
+};
+
+struct entries {
+	struct entry *at;
+	size_t count;
+	size_t room;
+	bool out_of_memory;
+};
+
 static void take_destination(void *context, const void *key, const void *value)
 {
-	json_t **object = context;
-	const struct postern_destination *destination = value;
-	char text[DESTINATION_TEXT_MAX];
+	struct entries *entries = context;
 
-	json_set(object, destination_format(key, text),
-	         json_pack("{s:s, s:I}", "verdict", verdict_name(destination->verdict), "settings_id",
-	                   (json_int_t)destination->settings_id));
+	if (entries->count == entries->room) {
+		size_t room = entries->room ? 2 * entries->room : 64;
+		struct entry *grown = reallocarray(entries->at, room, sizeof(*grown));
+
+		entries->out_of_memory |= !grown;
+		if (!grown)
+			return;
+		entries->at = grown;
+		entries->room = room;
+	}
+	memcpy(&entries->at[entries->count].key, key, sizeof(entries->at->key));
+	memcpy(&entries->at[entries->count++].destination, value, sizeof(entries->at->destination));
+}
+
+static int compare_keys(const void *left, const void *right)
+{
+	return memcmp(&((const struct entry *)left)->key, &((const struct entry *)right)->key,
+	              sizeof(struct postern_destination_key));
+}
+
+/* {destination: {"verdict", "settings_id"}}, by address and port: a hash map has no order of its own. */
+static json_t *read_kernel(struct kernel_view *view)
+{
+	struct entries entries = {0};
+	json_t *object = json_object();
+
+	(void)kernel_view_each(view, "destination_map", sizeof(struct postern_destination_key),
+	                       sizeof(struct postern_destination), false, take_destination, &entries);
+	if (entries.out_of_memory)
+		kernel_view_note(view, "destination_map", ENOMEM);
+	if (entries.count)
+		qsort(entries.at, entries.count, sizeof(*entries.at), compare_keys);
+	for (size_t i = 0; i < entries.count; i++) {
+		const struct postern_destination *destination = &entries.at[i].destination;
+		char text[DESTINATION_TEXT_MAX];
+
+		json_set(&object, destination_format(&entries.at[i].key, text),
+		         json_pack("{s:s, s:I}", "verdict", verdict_name(destination->verdict), "settings_id",
+		                   (json_int_t)destination->settings_id));
+	}
+	free(entries.at);
+	return object;
 }
 
 static bool is_covered(const char *verdict)
@@ -87,13 +138,12 @@ struct look {
 static void look(const struct options *options, struct look *result)
 {
 	_cleanup_(kernel_view_close) struct kernel_view view;
-	json_t *kernel = json_object();
+	json_t *kernel = NULL;
 	json_t *agent = NULL;
 
 	memset(result, 0, sizeof(*result));
 	if (kernel_view_open(&view, options))
-		(void)kernel_view_each(&view, "destination_map", sizeof(struct postern_destination_key),
-		                       sizeof(struct postern_destination), false, take_destination, &kernel);
+		kernel = read_kernel(&view);
 	memcpy(result->kernel_error, view.error, sizeof(result->kernel_error));
 	result->agent = agent_ask(options->run_dir, "destinations", JSON_ARRAY, &agent, result->reason,
 	                          sizeof(result->reason));

@@ -51,10 +51,29 @@ struct gateway_links {
 	json_t *foreign;
 };
 
-static void cleanup_directory(DIR **directory)
+/* The names in a directory in their order, so that a page is the same one each time. */
+struct names {
+	struct dirent **at;
+	int count;
+};
+
+static void cleanup_names(struct names *names)
 {
-	if (*directory)
-		closedir(*directory);
+	for (int i = 0; i < names->count; i++)
+		free(names->at[i]);
+	free(names->at);
+}
+
+static int is_name(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
+/* False: errno. */
+static bool read_names(const char *path, struct names *names)
+{
+	names->count = scandir(path, &names->at, is_name, alphasort);
+	return names->count >= 0;
 }
 
 /* Undoes hooks_pins.c's "_xx" for what may not be in a file's name. */
@@ -155,19 +174,17 @@ static void look_at_link(struct kernel_view *view, const char *path, const char 
 
 static bool look_at_pins(struct kernel_view *view, const char *path, struct gateway_links *links)
 {
-	_cleanup_(cleanup_directory) DIR *directory = opendir(path);
+	_cleanup_(cleanup_names) struct names names = {0};
 
-	if (!directory) {
+	if (!read_names(path, &names)) {
 		kernel_view_note(view, path, errno);
 		return false;
 	}
-	for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
+	for (int i = 0; i < names.count; i++) {
 		char link[2 * PATH_MAX];
 
-		if (entry->d_name[0] == '.')
-			continue;
-		(void)snprintf(link, sizeof(link), "%s/%s", path, entry->d_name);
-		look_at_link(view, link, entry->d_name, links);
+		(void)snprintf(link, sizeof(link), "%s/%s", path, names.at[i]->d_name);
+		look_at_link(view, link, names.at[i]->d_name, links);
 	}
 	return true;
 }
@@ -235,7 +252,7 @@ json_t *kernel_gateways(struct kernel_view *view)
 {
 	_cleanup_free_ struct gateway_ids *ids = calloc(1, sizeof(*ids));
 	_cleanup_free_ struct gateway_entries *entries = calloc(1, sizeof(*entries));
-	_cleanup_(cleanup_directory) DIR *directory = NULL;
+	_cleanup_(cleanup_names) struct names names = {0};
 	char path[PATH_MAX];
 	json_t *rows = json_array();
 
@@ -245,8 +262,7 @@ json_t *kernel_gateways(struct kernel_view *view)
 	}
 	if (snprintf(path, sizeof(path), "%.4000s/links", view->directory) < 0)
 		return rows;
-	directory = opendir(path);
-	if (!directory) {
+	if (!read_names(path, &names)) {
 		if (errno != ENOENT)
 			kernel_view_note(view, path, errno);
 		return rows;
@@ -255,10 +271,8 @@ json_t *kernel_gateways(struct kernel_view *view)
 	                       take_id, ids);
 	(void)kernel_view_each(view, "gateway_map", sizeof(uint32_t), sizeof(struct postern_gateway), false, take_entry,
 	                       entries);
-	for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
-		if (entry->d_name[0] != '.')
-			json_append(&rows, gateway_row(view, path, entry->d_name, ids, entries));
-	}
+	for (int i = 0; i < names.count; i++)
+		json_append(&rows, gateway_row(view, path, names.at[i]->d_name, ids, entries));
 	return rows;
 }
 
