@@ -19,6 +19,7 @@ from certificates import Certificates
 from lib import manifests
 from lib.case import case, expect, expect_that, main
 from lib.certificates import Authority
+from lib.golden import expect_fits
 from lib.manifests import to_yaml
 from lib.paths import POSTERNCTL, run_directory
 from lib.process import run
@@ -69,6 +70,7 @@ class Desk:
         status, page, errors = self.check("-", stdin=text)
         json_status, answer, _ = self.check("--json", "-", stdin=text)
         expect("exit status with --json", json_status, status)
+        expect_fits("check", answer)
         return status, page + errors, json.loads(answer)
 
 

@@ -20,7 +20,7 @@ from lib.golden import GOLDEN, SCHEMAS, compare, expect_fits, schema
 from lib.paths import POSTERNCTL, POSTERND, REPOSITORY
 from lib.played_agent import PlayedAgent
 from lib.process import Process, run
-from lib.schema import faults
+from lib.schema import faults, openings
 from lib.stage import Stage
 from lib.waiting import until
 from lib.world import Service
@@ -123,6 +123,17 @@ def others(stage):
     commands = [line.split()[0] for line in played(stage, "help").splitlines() if re.match("  [a-z]", line)]
     expect("commands without a schema", [name for name in commands if not (SCHEMAS / f"{name}.json").exists()
                                          and name not in NO_JSON], [])
+
+
+@case("no schema leaves a part open")
+def closed(_):
+    files = sorted(SCHEMAS.glob("*.json"))
+    expect_that("schemas", len(files) > 15, files)
+    expect("open parts", [f"{path.name}: {each}" for path in files for each in openings(json.loads(path.read_text()))],
+           [])
+    holes = {"type": "object", "properties": {"a": {}, "b": {"type": "array"}, "c": {"type": "object"}}}
+    expect("seen in one that has holes", openings(holes),
+           ["$: any member may be in it", "$.a: no type", "$.b[]: no type", "$.c: any member may be in it"])
 
 
 @case("the documents of the played agent fit, too, and a damaged one does not")

@@ -8,6 +8,28 @@ KNOWN = {"$schema", "title", "type", "properties", "required", "additionalProper
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 
 
+def openings(schema, path="$"):
+    """Where a schema lets anything pass: [] if every part has a type, and says what may be in it."""
+    if not isinstance(schema, dict) or "type" not in schema:
+        return [f"{path}: no type"]
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    found = []
+    if "array" in kinds:
+        found += openings(schema.get("items"), f"{path}[]")
+    if "object" in kinds:
+        rest = schema.get("additionalProperties", True)
+        if rest is True:
+            found.append(f"{path}: any member may be in it")
+        elif rest is not False:
+            found += openings(rest, f"{path}.*")
+        properties = schema.get("properties", {})
+        found += [f"{path}: {name} is required and not described" for name in schema.get("required", [])
+                  if name not in properties]
+        for name, value in properties.items():
+            found += openings(value, f"{path}.{name}")
+    return found
+
+
 def faults(schema, document, path="$"):
     """[] if it fits; else sentences."""
     unknown = set(schema) - KNOWN

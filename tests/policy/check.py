@@ -5,8 +5,10 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from lib.golden import schema
 from lib.paths import POSTERNCTL
 from lib.process import run
+from lib.schema import faults
 
 PLACE = re.compile(r"\$\{([a-z0-9+-]+)(:base64)?\}")
 LETTERS = re.compile(r"^(\d+)([a-z])$")
@@ -35,6 +37,7 @@ class Result:
 class Checker:
     def __init__(self, certificates):
         self._certificates = certificates
+        self._schema = schema("check")
 
     def run(self, case):
         manifests = self.fill(case.manifests)
@@ -48,6 +51,8 @@ class Checker:
         except ValueError:
             result.faults.append(f"expected JSON, seen {answer.stdout + answer.stderr!r}")
             return result
+        if seen:
+            result.expect("what does not fit tests/schema/check.json", faults(self._schema, seen), [])
         try:
             _judge(case, seen, result)
         except KeyError as error:
