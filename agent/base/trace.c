@@ -12,15 +12,20 @@
 struct reader {
 	uint64_t number; /* 0: free */
 	uint64_t until_ns;
-	uint64_t lost; /* of trace.lost: what it was told */
+	uint64_t lost;      /* of trace.lost: what it was told */
+	uint64_t unwatched; /* of trace.unwatched, and of the programs' count, at its last look */
+	uint64_t counted;
 	struct trace_filter filter;
 };
 
 struct trace {
 	_Atomic uint64_t active_until_ns; /* the latest of the readers'; 0: nobody looked ever */
+	_Atomic uint64_t unwatched;       /* events of the agent that no reader got, but for its staying away */
+	uint64_t look_ns;
 	pthread_mutex_t lock;
 	uint64_t last; /* number of the newest event */
 	uint64_t lost; /* by trace_lost() */
+	uint64_t losses[TRACE_LOSSES];
 	struct reader readers[TRACE_READERS];
 	struct trace_event ring[TRACE_KEPT];
 };
@@ -37,12 +42,25 @@ const char *trace_kind_name(enum trace_kind kind)
 	return (unsigned int)kind < TRACE_KINDS ? names[kind] : "unknown";
 }
 
-struct trace *trace_new(void)
+const char *trace_loss_name(enum trace_loss loss)
+{
+	static const char *const names[TRACE_LOSSES] = {
+	        [TRACE_LOST_RING] = "ring",
+	        [TRACE_LOST_OVERWRITTEN] = "overwritten",
+	        [TRACE_LOST_AWAY] = "away",
+	};
+
+	return (unsigned int)loss < TRACE_LOSSES ? names[loss] : "unknown";
+}
+
+struct trace *trace_new(uint64_t look_ns)
 {
 	struct trace *trace = calloc(1, sizeof(*trace));
 
-	if (trace)
-		pthread_mutex_init(&trace->lock, NULL);
+	if (!trace)
+		return NULL;
+	pthread_mutex_init(&trace->lock, NULL);
+	trace->look_ns = look_ns;
 	return trace;
 }
 
@@ -54,11 +72,21 @@ void trace_free(struct trace *trace)
 	free(trace);
 }
 
-bool trace_active(const struct trace *trace)
+static void count_unwatched(struct trace *trace)
+{
+	atomic_fetch_add_explicit(&trace->unwatched, 1, memory_order_relaxed);
+}
+
+bool trace_active(struct trace *trace)
 {
 	uint64_t until = trace ? atomic_load_explicit(&trace->active_until_ns, memory_order_relaxed) : 0;
 
-	return until && monotonic_ns() < until;
+	if (!until)
+		return false;
+	if (monotonic_ns() < until)
+		return true;
+	count_unwatched(trace);
+	return false;
 }
 
 static bool address_is_any(const struct postern_address *address)
@@ -86,12 +114,13 @@ static bool fits(const struct trace_filter *filter, const struct trace_event *ev
 	        memcmp(&filter->address, &event->destination.address, sizeof(filter->address)) == 0);
 }
 
-static bool is_wanted(const struct trace *trace, const struct trace_event *event, uint64_t now)
+/* By who looks, or by who stayed away. */
+static bool is_wanted(const struct trace *trace, const struct trace_event *event, uint64_t now, bool away)
 {
 	for (size_t i = 0; i < TRACE_READERS; i++) {
 		const struct reader *reader = &trace->readers[i];
 
-		if (reader->number && reader->until_ns > now && fits(&reader->filter, event))
+		if (reader->number && (reader->until_ns <= now) == away && fits(&reader->filter, event))
 			return true;
 	}
 	return false;
@@ -99,14 +128,18 @@ static bool is_wanted(const struct trace *trace, const struct trace_event *event
 
 void trace_add(struct trace *trace, const struct trace_event *event)
 {
+	uint64_t now = monotonic_ns();
+
 	pthread_mutex_lock(&trace->lock);
-	if (is_wanted(trace, event, monotonic_ns())) {
+	if (is_wanted(trace, event, now, false)) {
 		struct trace_event *kept = &trace->ring[++trace->last % TRACE_KEPT];
 
 		*kept = *event;
 		kept->number = trace->last;
 		if (kept->time.tv_sec == 0)
 			clock_gettime(CLOCK_REALTIME, &kept->time);
+	} else if (event->counter == TRACE_NO_COUNTER && is_wanted(trace, event, now, true)) {
+		count_unwatched(trace); /* what the programs tell they count themselves */
 	}
 	pthread_mutex_unlock(&trace->lock);
 }
@@ -127,23 +160,39 @@ static struct reader *place_of(struct trace *trace, uint64_t number, uint64_t no
 	return free_place;
 }
 
-static void copy(const struct trace *trace, const struct trace_filter *filter, uint64_t after,
-                 struct trace_event *events, size_t size, size_t *count, uint64_t *last, uint64_t *lost)
+static void copy(struct trace *trace, const struct trace_filter *filter, uint64_t after, struct trace_event *events,
+                 size_t size, struct trace_answer *answer)
 {
 	uint64_t oldest = trace->last >= TRACE_KEPT ? trace->last - TRACE_KEPT + 1 : 1;
 	uint64_t number = after + 1;
 
 	if (number < oldest) {
-		*lost += oldest - number;
+		answer->lost += oldest - number;
+		trace->losses[TRACE_LOST_OVERWRITTEN] += oldest - number;
 		number = oldest;
 	}
-	for (; number <= trace->last && *count < size; number++) {
+	for (; number <= trace->last && answer->count < size; number++) {
 		const struct trace_event *event = &trace->ring[number % TRACE_KEPT];
 
 		if (fits(filter, event))
-			events[(*count)++] = *event;
+			events[answer->count++] = *event;
 	}
-	*last = number - 1;
+	answer->last = number - 1;
+}
+
+/* What the programs and the agent counted since its last look, without what it has now or is told of otherwise. */
+static void count_absence(struct trace *trace, const struct reader *reader, uint64_t counted,
+                          const struct trace_event *events, struct trace_answer *answer)
+{
+	uint64_t of_programs = counted > reader->counted ? counted - reader->counted : 0;
+	uint64_t had = answer->lost;
+	uint64_t away = atomic_load_explicit(&trace->unwatched, memory_order_relaxed) - reader->unwatched;
+
+	for (size_t i = 0; i < answer->count; i++)
+		had += events[i].counter != TRACE_NO_COUNTER;
+	away += of_programs > had ? of_programs - had : 0;
+	answer->lost += away;
+	trace->losses[TRACE_LOST_AWAY] += away;
 }
 
 /* What the programs tell comes by another way than what the workers do. */
@@ -159,36 +208,42 @@ static int compare_times(const void *left, const void *right)
 }
 
 int trace_look(struct trace *trace, uint64_t reader, const struct trace_filter *filter, uint64_t after,
-               struct trace_event *events, size_t size, size_t *count, uint64_t *last, uint64_t *lost)
+               uint64_t counted, struct trace_event *events, size_t size, struct trace_answer *answer)
 {
 	uint64_t now = monotonic_ns();
 	struct reader *place;
-	bool is_new;
 
-	*count = 0;
-	*lost = 0;
-	*last = after;
+	*answer = (struct trace_answer){.last = after};
 	pthread_mutex_lock(&trace->lock);
 	place = place_of(trace, reader, now);
 	if (!place) {
 		pthread_mutex_unlock(&trace->lock);
 		return -ENOSPC;
 	}
-	is_new = place->number != reader || place->until_ns <= now;
-	*lost = is_new ? 0 : trace->lost - place->lost;
+	answer->known = place->number == reader;
+	if (!answer->known || after > trace->last) { /* what others looked at is not its business */
+		answer->last = trace->last;
+	} else {
+		answer->lost = trace->lost - place->lost;
+		trace->losses[TRACE_LOST_RING] += answer->lost;
+		copy(trace, filter, after, events, size, answer);
+		if (place->until_ns <= now) {
+			answer->away_ns = now - place->until_ns + 1;
+			count_absence(trace, place, counted, events, answer);
+		}
+	}
 	*place = (struct reader){
 	        .number = reader,
-	        .until_ns = now + TRACE_LOOK_NS,
+	        .until_ns = now + trace->look_ns,
 	        .lost = trace->lost,
+	        .unwatched = atomic_load_explicit(&trace->unwatched, memory_order_relaxed),
+	        .counted = counted,
 	        .filter = *filter,
 	};
-	atomic_store_explicit(&trace->active_until_ns, now + TRACE_LOOK_NS, memory_order_relaxed);
-	if (is_new || after > trace->last) /* what others looked at is not its business */
-		*last = trace->last;
-	else
-		copy(trace, filter, after, events, size, count, last, lost);
+	atomic_store_explicit(&trace->active_until_ns, place->until_ns, memory_order_relaxed);
 	pthread_mutex_unlock(&trace->lock);
-	qsort(events, *count, sizeof(*events), compare_times);
+	if (answer->count)
+		qsort(events, answer->count, sizeof(*events), compare_times);
 	return 0;
 }
 
@@ -231,5 +286,12 @@ void trace_lost(struct trace *trace, uint64_t count)
 {
 	pthread_mutex_lock(&trace->lock);
 	trace->lost += count;
+	pthread_mutex_unlock(&trace->lock);
+}
+
+void trace_losses(struct trace *trace, uint64_t losses[static TRACE_LOSSES])
+{
+	pthread_mutex_lock(&trace->lock);
+	memcpy(losses, trace->losses, sizeof(trace->losses));
 	pthread_mutex_unlock(&trace->lock);
 }

@@ -2,11 +2,11 @@
 /*
  * trace.h: live events for `posternctl trace`: a ring of the last TRACE_KEPT, each with a number. Workers, and who
  * reads the programs' ring (control/trace_watch.h), write while somebody looks, the status socket reads; one short
- * lock. While nobody looks an event costs one load.
+ * lock. Until somebody looks for the first time an event costs one load.
  *
  * A reader asks again and again with the number that it has; what was overwritten between two looks is counted, and
- * what the kernel had no room for, so that a gap is never silent. The filter is applied by who writes: an event that
- * nobody wants is not kept.
+ * what the kernel had no room for, and what happened while a reader stayed away for longer than it is waited for, so
+ * that a gap is never silent. The filter is applied by who writes: an event that nobody wants is not kept.
  */
 #ifndef POSTERN_BASE_TRACE_H
 #define POSTERN_BASE_TRACE_H
@@ -69,26 +69,47 @@ struct trace_filter {
 
 bool trace_gateway_fits(const struct trace_filter *filter, const char *name);
 
+/* Why a reader did not get an event. */
+enum trace_loss {
+	TRACE_LOST_RING,        /* the kernel had no room */
+	TRACE_LOST_OVERWRITTEN, /* the reader looked, and not soon enough */
+	TRACE_LOST_AWAY,        /* it did not look for longer than it is waited for: nothing was kept */
+	TRACE_LOSSES,
+};
+const char *trace_loss_name(enum trace_loss loss);
+
 struct trace;
-struct trace *trace_new(void);
+/* look_ns: how long a reader is waited for; TRACE_LOOK_NS but in tests. */
+struct trace *trace_new(uint64_t look_ns);
 void trace_free(struct trace *trace); /* NULL-safe */
 
-/* Does anybody look? NULL: no. Any thread. */
-bool trace_active(const struct trace *trace);
+/* Does anybody look? NULL: no. Asked once for each event: one that nobody sees is counted. Any thread. */
+bool trace_active(struct trace *trace);
 /* Keeps it if one of the readers wants it. */
 void trace_add(struct trace *trace, const struct trace_event *event);
 
+struct trace_answer {
+	size_t count;
+	uint64_t last; /* what to ask with next */
+	/* How many were overwritten unread or lost before; after an absence at most so many: nobody filtered then. */
+	uint64_t lost;
+	uint64_t away_ns; /* for so long nothing was kept for it; 0: it came in time */
+	bool known;       /* false: its first look, or its place was given to another one meanwhile */
+};
+
 /*
  * A look of a reader (its number is chosen by itself, and keeps its filter apart from others'): events after `after`
- * that fit, by their time. *last is what to ask with next, *lost how many were overwritten unread or lost before.
+ * that fit, by their time. counted: how many the programs have counted until now, told or not; it never falls.
  * -ENOSPC: there are TRACE_READERS already.
  */
 int trace_look(struct trace *trace, uint64_t reader, const struct trace_filter *filter, uint64_t after,
-               struct trace_event *events, size_t size, size_t *count, uint64_t *last, uint64_t *lost);
+               uint64_t counted, struct trace_event *events, size_t size, struct trace_answer *answer);
 
 /* What all who look want, taken together. *until_ns: who looks stops then, unless asked again. False: nobody looks. */
 bool trace_wanted(struct trace *trace, struct trace_filter *filter, uint64_t *until_ns);
 /* So many were lost on the way to trace_add(): every reader is told. */
 void trace_lost(struct trace *trace, uint64_t count);
+/* What readers were told of, of all of them. */
+void trace_losses(struct trace *trace, uint64_t losses[static TRACE_LOSSES]);
 
 #endif

@@ -342,7 +342,7 @@ static int start(struct agent *agent)
 	if (error)
 		return error;
 	agent->failures = failures_new();
-	agent->trace = trace_new();
+	agent->trace = trace_new(TRACE_LOOK_NS);
 	agent->evidence = evidence_new();
 	agent->contexts = context_table_new();
 	agent->snapshots = snapshot_holder_new();

@@ -53,6 +53,7 @@ char *monitor_metrics(struct agent *agent, bool openmetrics, size_t *length)
 	        .figures = &monitor->figures,
 	        .failures = agent->failures,
 	        .traffic = agent->traffic,
+	        .trace = agent->trace,
 	        .memory_budget = &agent->memory_budget,
 	        .workers = agent->workers,
 	        .worker_count = agent->worker_count,

@@ -41,7 +41,7 @@ static json_t *look_at_trace(struct agent *agent, const char *arguments)
 	json_t *document;
 
 	trace_watch_read(agent);
-	document = trace_document(agent->trace, arguments);
+	document = trace_document(agent->trace, arguments, trace_watch_counted(agent));
 	trace_watch_ask(agent);
 	return document;
 }

@@ -195,6 +195,19 @@ void trace_watch_read(struct agent *agent)
 		read_ring(&agent->trace_watch);
 }
 
+/* Each event has a counter; a connect that goes to the agent is told twice, as a connect and as its SYN. */
+uint64_t trace_watch_counted(const struct agent *agent)
+{
+	uint64_t counters[POSTERN_COUNTERS];
+	uint64_t sum = 0;
+
+	if (!agent->hooks || hooks_counters(agent->hooks, counters) != 0)
+		return 0;
+	for (size_t i = 0; i < POSTERN_COUNTERS; i++)
+		sum += words[i] ? counters[i] : 0;
+	return sum + counters[POSTERN_COUNT_CONNECT_TLS] + counters[POSTERN_COUNT_CONNECT_HOLD];
+}
+
 /* ---- asking ---- */
 
 /* One gateway can be compared by its id; several of that name, or all, cannot. */

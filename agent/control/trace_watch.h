@@ -40,6 +40,8 @@ struct trace_watch {
 void trace_watch_read(struct agent *agent);
 /* After a look: somebody wants other things than before. */
 void trace_watch_ask(struct agent *agent);
+/* About how many events the programs had until now, told or not. */
+uint64_t trace_watch_counted(const struct agent *agent);
 /* Before the hooks go. Idempotent. */
 void trace_watch_stop(struct agent *agent);
 

@@ -137,6 +137,9 @@ enum metric_owner {
 	  "Connections that were reset because the kernel did not say what the agent believes about B.")               \
 	X(TLS_DECRYPT_ERRORS, "postern_tls_decrypt_errors", COUNTER, "", "", 1, SUM, AGENT,                            \
 	  "TlsDecryptError of the gateways' network namespaces: records that did not authenticate.")                   \
+	X(TRACE_LOST, "postern_trace_lost_events", COUNTER, "", "cause", 3, SUM, AGENT,                                \
+	  "Events that a reader of posternctl trace did not get: no room in the kernel's ring, overwritten before it " \
+	  "looked, or it stayed away for more than 10 s (then at most so many).")                                      \
 	X(LOG_LINES, "postern_log_lines", COUNTER, "", "fate", 3, SUM, BOTH,                                           \
 	  "Lines of the log: written, suppressed by the limit of their place, lost because nobody read.")              \
 	X(SERIES_FOLDED, "postern_folded_series", GAUGE, "", "", 1, SUM, BOTH,                                         \

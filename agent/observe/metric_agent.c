@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/memory_budget.h"
+#include "base/trace.h"
 #include "base/version.h"
 #include "datapath/gateway.h"
 #include "datapath/hooks.h"
@@ -346,6 +347,16 @@ static void watches(struct metric_text *text, const struct metric_sources *sourc
 #undef EACH
 }
 
+static void trace(struct metric_text *text, struct trace *trace)
+{
+	uint64_t losses[TRACE_LOSSES] = {0};
+
+	if (trace)
+		trace_losses(trace, losses);
+	for (enum trace_loss loss = 0; loss < TRACE_LOSSES; loss++)
+		metric_add(text, METRIC_TRACE_LOST, (double)losses[loss], trace_loss_name(loss));
+}
+
 void metrics_of_agent(struct metric_text *text, const struct metric_sources *sources)
 {
 	gateways(text, sources);
@@ -365,6 +376,7 @@ void metrics_of_agent(struct metric_text *text, const struct metric_sources *sou
 	metric_add(text, METRIC_ULP_CHECKS, (double)sources->ulp_checks);
 	metric_add(text, METRIC_ULP_MISMATCHES, (double)sources->ulp_mismatches);
 	metric_add(text, METRIC_TLS_DECRYPT_ERRORS, (double)sources->tls_decrypt_errors);
+	trace(text, sources->trace);
 	metrics_of_both(text, sources->started, sources->traffic ? traffic_folded(sources->traffic) : 0);
 }
 

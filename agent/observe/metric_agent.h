@@ -22,6 +22,7 @@ struct proof;
 struct snapshot_holder;
 struct source_watch;
 struct traffic;
+struct trace;
 struct worker;
 
 struct metric_map {
@@ -55,6 +56,7 @@ struct metric_sources { /* pointers are borrowed; all but figures may be NULL */
 	uint64_t ulp_checks;
 	uint64_t ulp_mismatches;
 	uint64_t tls_decrypt_errors;
+	struct trace *trace;
 };
 
 /* Adds every family that the agent has. */

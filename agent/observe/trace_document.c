@@ -78,23 +78,24 @@ static bool read_arguments(const char *arguments, uint64_t *reader, uint64_t *af
 	return strcmp(address, "-") == 0 || address_parse(address, &filter->address) == 0;
 }
 
-json_t *trace_document(struct trace *trace, const char *arguments)
+json_t *trace_document(struct trace *trace, const char *arguments, uint64_t counted)
 {
 	_cleanup_free_ struct trace_event *events = calloc(TRACE_KEPT, sizeof(*events));
 	struct trace_filter filter;
-	uint64_t reader, after, last, lost;
+	struct trace_answer seen;
+	uint64_t reader, after;
 	json_t *rows = json_array();
-	size_t count;
 
 	if (!read_arguments(arguments, &reader, &after, &filter) || !events) {
 		json_decref(rows);
 		return json_pack("{s:s}", "error", "trace READER AFTER [GATEWAY|- [ADDRESS|- [PORT|0 [VERDICTS]]]]");
 	}
-	if (trace_look(trace, reader, &filter, after, events, TRACE_KEPT, &count, &last, &lost) != 0) {
+	if (trace_look(trace, reader, &filter, after, counted, events, TRACE_KEPT, &seen) != 0) {
 		json_decref(rows);
 		return json_pack("{s:s}", "error", "too many look on already");
 	}
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < seen.count; i++)
 		json_append(&rows, event_row(&events[i]));
-	return json_pack("{s:I, s:I, s:o}", "last", (json_int_t)last, "lost", (json_int_t)lost, "events", rows);
+	return json_pack("{s:I, s:I, s:b, s:f, s:o}", "last", (json_int_t)seen.last, "lost", (json_int_t)seen.lost,
+	                 "known", (int)seen.known, "away_seconds", (double)seen.away_ns / 1e9, "events", rows);
 }

@@ -5,14 +5,16 @@
 #define POSTERN_OBSERVE_TRACE_DOCUMENT_H
 
 #include <jansson.h>
+#include <stdint.h>
 
 struct trace;
 
 /*
- * {"last": n, "lost": n, "events": [{"number", "time", "source", "event", "gateway", "gateway_port", "destination",
- * "verdict", "reason", "cookie", "local", "remote", "error", "detail"}]}, or {"error"}. VERDICTS is a number: bit n is
- * enum postern_verdict n; 0 is any. Control thread. NULL: no memory.
+ * {"last": n, "lost": n, "known": bool, "away_seconds": x, "events": [{"number", "time", "source", "event", "gateway",
+ * "gateway_port", "destination", "verdict", "reason", "cookie", "local", "remote", "error", "detail"}]}, or {"error"}.
+ * VERDICTS is a number: bit n is enum postern_verdict n; 0 is any. counted: as trace_look() takes it. Control thread.
+ * NULL: no memory.
  */
-json_t *trace_document(struct trace *trace, const char *arguments);
+json_t *trace_document(struct trace *trace, const char *arguments, uint64_t counted);
 
 #endif

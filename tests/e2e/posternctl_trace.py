@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -146,17 +147,57 @@ def asked(stage):
     expect("the new agent's", asked_until(stage), 0)
 
 
-@case("trace: more events than are read: how many were lost is said in the stream")
-def lost(stage):
-    process = stage.tracer("--json", "--destination", f"{stage.denied}:80")
-    connects = """
+REFUSED = """
 import socket, sys
-for _ in range(12000):
+for _ in range(int(sys.argv[2])):
     s = socket.socket()
     if s.connect_ex((sys.argv[1], 80)) != 111:
         sys.exit("not refused")
     s.close()
 """
+
+
+def refuse(stage, count):
+    """So many connects of the gateway that the hook refuses."""
+    run(*placed([sys.executable, "-c", REFUSED, stage.denied, count], stage.network["gateway"], stage.gateway_cgroup))
+
+
+def lost_by(stage, cause):
+    """postern_trace_lost_events of a cause."""
+    text = stage.agent.ask("metrics")["text"]
+    return int(re.search(rf'^postern_trace_lost_events_total{{cause="{cause}"}} (\d+)', text, re.M).group(1))
+
+
+@case("trace: a reader that was stopped for longer than it is waited for: how long, and up to how many it missed", limit=90)
+def away(stage):
+    tracers = [stage.tracer("--json", "--verdict", "deny"), stage.tracer("--verdict", "deny")]
+    counted = lost_by(stage, "away")
+    try:
+        for process in tracers:
+            until_traced(stage, process, "connect_deny", lambda: refuse(stage, 1))
+            process.signal(signal.SIGSTOP)
+        until(lambda: asked_until(stage) == 0, 30, "the end of what was asked of the programs")
+        refuse(stage, 50)
+        expect("counted before anybody is back", lost_by(stage, "away"), counted)
+        for process in tracers:
+            process.signal(signal.SIGCONT)
+        row = until(lambda: next((row for row in rows_of(tracers[0]) if row.get("seconds")), None), 20, "the gap")
+        expect_that("what was missed, at least", row["event"] == "lost" and row["lost"] >= 50, row)
+        expect_that("it is not said of before and after", row["seconds"] < 60, row)
+        line = tracers[1].wait_for("events lost: nobody read them")
+        expect_that("up to how many, and how long", re.search(r"^up to \d{2,} events lost: .* for \d+\.\d s none was kept",
+                                                              line), line)
+        expect_that("counted, for both", lost_by(stage, "away") >= counted + 100, lost_by(stage, "away"))
+        mark = len(rows_of(tracers[0]))
+        until(lambda: refuse(stage, 1) or rows_of(tracers[0])[mark:], 20, "events again")
+    finally:
+        for process in tracers:
+            process.kill()
+
+
+@case("trace: more events than are read: how many were lost is said in the stream")
+def lost(stage):
+    process = stage.tracer("--json", "--destination", f"{stage.denied}:80")
 
     def connect():
         expect_error("connect", lambda: stage.gateway.connect(stage.denied, 80), ConnectionRefusedError)
@@ -165,7 +206,7 @@ for _ in range(12000):
         process.signal(signal.SIGSTOP)
         before = stage.agent.counter("connect_deny")
         seen = len(rows_of(process))
-        run(*placed([sys.executable, "-c", connects, stage.denied], stage.network["gateway"], stage.gateway_cgroup))
+        refuse(stage, 12000)
         made = stage.agent.counter("connect_deny") - before
         process.signal(signal.SIGCONT)
         until(lambda: any(row["event"] == "lost" for row in rows_of(process)), 20, "a word of what was lost")

@@ -40,15 +40,14 @@ static void add(struct trace *trace, const char *gateway, const char *address, u
 struct look {
 	uint64_t reader;
 	struct trace_filter filter;
-	uint64_t last;
-	size_t count;
-	uint64_t lost;
+	uint64_t counted;
+	struct trace_answer answer;
 };
 
 static void look(struct trace *trace, struct look *look)
 {
-	assert_int_equal(trace_look(trace, look->reader, &look->filter, look->last, seen, TRACE_KEPT, &look->count,
-	                            &look->last, &look->lost),
+	assert_int_equal(trace_look(trace, look->reader, &look->filter, look->answer.last, look->counted, seen,
+	                            TRACE_KEPT, &look->answer),
 	                 0);
 }
 
@@ -79,15 +78,15 @@ static void test_filters(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct trace *trace = trace_new();
+		struct trace *trace = trace_new(TRACE_LOOK_NS);
 		struct look first = {.reader = 1, .filter = rows[i].filter};
 
 		look(trace, &first);
 		add_all(trace);
 		look(trace, &first);
-		if (first.count != rows[i].events)
-			fail_msg("%s: expected %zu events, seen %zu", rows[i].what, rows[i].events, first.count);
-		assert_int_equal(first.lost, 0);
+		if (first.answer.count != rows[i].events)
+			fail_msg("%s: expected %zu events, seen %zu", rows[i].what, rows[i].events, first.answer.count);
+		assert_int_equal(first.answer.lost, 0);
 		trace_free(trace);
 	}
 }
@@ -113,7 +112,7 @@ static void test_widest(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct trace *trace = trace_new();
+		struct trace *trace = trace_new(TRACE_LOOK_NS);
 		struct look one = {.reader = 1, .filter = rows[i].one}, other = {.reader = 2, .filter = rows[i].other};
 		struct trace_filter widest;
 		uint64_t until;
@@ -137,30 +136,105 @@ static void test_widest(void **state)
 /* Each reader is told once of what the programs lost, and of what was overwritten before it looked. */
 static void test_lost(void **state)
 {
-	struct trace *trace = trace_new();
+	struct trace *trace = trace_new(TRACE_LOOK_NS);
 	struct look one = {.reader = 1}, other = {.reader = 2};
 
 	(void)state;
 	trace_lost(trace, 7); /* before anybody looked */
 	look(trace, &one);
 	look(trace, &other);
-	assert_int_equal(one.lost, 0);
+	assert_int_equal(one.answer.lost, 0);
 	trace_lost(trace, 5);
 	look(trace, &one);
-	assert_int_equal(one.lost, 5);
+	assert_int_equal(one.answer.lost, 5);
 	look(trace, &one);
-	assert_int_equal(one.lost, 0);
+	assert_int_equal(one.answer.lost, 0);
 	for (size_t i = 0; i < TRACE_KEPT + 10; i++)
 		add(trace, "a/b", "10.0.0.1", 443, POSTERN_VERDICT_TLS);
 	look(trace, &other);
-	assert_int_equal(other.lost, 5 + 10);
-	assert_int_equal(other.count, TRACE_KEPT);
+	assert_int_equal(other.answer.lost, 5 + 10);
+	assert_int_equal(other.answer.count, TRACE_KEPT);
+	trace_free(trace);
+}
+
+static void assert_losses(struct trace *trace, uint64_t ring, uint64_t overwritten, uint64_t away)
+{
+	uint64_t losses[TRACE_LOSSES];
+
+	trace_losses(trace, losses);
+	assert_int_equal(losses[TRACE_LOST_RING], ring);
+	assert_int_equal(losses[TRACE_LOST_OVERWRITTEN], overwritten);
+	assert_int_equal(losses[TRACE_LOST_AWAY], away);
+}
+
+/* A reader that is waited for no time at all is always back from an absence: it is told of what nobody kept. */
+static void test_away(void **state)
+{
+	struct trace *trace = trace_new(0);
+	struct look one = {.reader = 1, .counted = 100}, other = {.reader = 2, .counted = 100};
+
+	(void)state;
+	assert_false(trace_active(trace)); /* nobody has looked: nobody misses it */
+	look(trace, &one);
+	assert_false(one.answer.known);
+	assert_int_equal(one.answer.away_ns, 0);
+	for (int i = 0; i < 3; i++)
+		assert_false(trace_active(trace));
+	one.counted = 140;
+	look(trace, &one);
+	assert_true(one.answer.known);
+	assert_true(one.answer.away_ns > 0);
+	assert_int_equal(one.answer.lost, 3 + 40);
+	look(trace, &one);
+	assert_int_equal(one.answer.lost, 0); /* told once */
+	look(trace, &other);
+	assert_int_equal(other.answer.lost, 0); /* a new one misses nothing */
+	assert_losses(trace, 0, 0, 43);
+	trace_free(trace);
+}
+
+/* One who stayed away has its place still, until others need it; who lost it is not known any more. */
+static void test_place(void **state)
+{
+	struct trace *trace = trace_new(0);
+	struct look one = {.reader = 1};
+
+	(void)state;
+	look(trace, &one);
+	for (uint64_t reader = 2; reader <= 2 * TRACE_READERS; reader++) {
+		struct look other = {.reader = reader};
+
+		look(trace, &other);
+	}
+	look(trace, &one);
+	assert_false(one.answer.known);
+	trace_free(trace);
+}
+
+/* What it does not want is not lost; the rest is counted by its cause. */
+static void test_causes(void **state)
+{
+	struct trace *trace = trace_new(TRACE_LOOK_NS);
+	struct look one = {.reader = 1, .filter = filter_of("shop/edge", NULL, 0, 0)};
+
+	(void)state;
+	look(trace, &one);
+	add(trace, "shop/other", "10.0.0.1", 443, POSTERN_VERDICT_TLS);
+	look(trace, &one);
+	assert_int_equal(one.answer.count, 0);
+	assert_int_equal(one.answer.lost, 0);
+	assert_int_equal(one.answer.away_ns, 0);
+	trace_lost(trace, 2);
+	for (size_t i = 0; i < TRACE_KEPT + 1; i++)
+		add(trace, "shop/edge", "10.0.0.1", 443, POSTERN_VERDICT_TLS);
+	look(trace, &one);
+	assert_losses(trace, 2, 1, 0);
 	trace_free(trace);
 }
 
 static void test_order(void **state)
 {
-	struct trace *trace = trace_new();
+	struct trace *trace = trace_new(TRACE_LOOK_NS);
 	struct look one = {.reader = 1};
 	struct trace_event event = {.kind = TRACE_SYN, .counter = 1};
 
@@ -172,7 +246,7 @@ static void test_order(void **state)
 		trace_add(trace, &event);
 	}
 	look(trace, &one);
-	assert_int_equal(one.count, 3);
+	assert_int_equal(one.answer.count, 3);
 	for (size_t i = 0; i < 3; i++)
 		assert_int_equal(seen[i].cookie, 98 + i);
 	trace_free(trace);
@@ -181,9 +255,8 @@ static void test_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_filters),
-	        cmocka_unit_test(test_widest),
-	        cmocka_unit_test(test_lost),
+	        cmocka_unit_test(test_filters), cmocka_unit_test(test_widest), cmocka_unit_test(test_lost),
+	        cmocka_unit_test(test_away),    cmocka_unit_test(test_place),  cmocka_unit_test(test_causes),
 	        cmocka_unit_test(test_order),
 	};
 

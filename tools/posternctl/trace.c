@@ -31,6 +31,8 @@ const char trace_help[] =
         "             what the agent does with it\n"
         "  guard      a packet of the gateway that was dropped: it would have gone past the agent\n"
         "  witness    a packet of the agent that was dropped: it was no TLS\n"
+        "  lost       so many events are missing here, and why: they came too fast, or the reader (a stopped\n"
+        "             terminal, a full pipe) did not look for more than 10 s, after which nothing is kept for it\n"
         "#N is the kernel's number of the gateway's socket: the lines of one connection have the same.\n"
         "--gateway, --destination and --verdict filter in the kernel, so that a busy node is not slowed down by\n"
         "what you do not look at; --reason filters what is shown.\n";
@@ -72,29 +74,38 @@ static void print_event(const struct options *options, json_t *event)
 	putchar('\n');
 }
 
-/* In its place: between what was read before and after. */
-static void print_lost(const struct options *options, long long lost)
+/* In its place: between what was read before and after. seconds: for so long nothing was kept, or 0. */
+static void print_lost(const struct options *options, long long lost, double seconds)
 {
 	json_t *row;
 
 	if (!options->json) {
-		terminal_printf(COLOUR_WARN, "%lld events lost: they came faster than they were read", lost);
+		if (seconds > 0)
+			terminal_printf(COLOUR_WARN,
+			                "up to %lld events lost: nobody read them, and for %.1f s none was kept", lost,
+			                seconds);
+		else
+			terminal_printf(COLOUR_WARN, "%lld events lost: they came faster than they were read", lost);
 		putchar('\n');
 		return;
 	}
-	row = json_pack("{s:s, s:I}", "event", "lost", "lost", (json_int_t)lost);
+	row = json_pack("{s:s, s:I, s:f}", "event", "lost", "lost", (json_int_t)lost, "seconds", seconds);
 	if (row)
 		print_line(row);
 	json_decref(row);
 }
 
-static void print_events(const struct options *options, const json_t *answer)
+static void print_events(const struct options *options, const json_t *answer, double since_last_look)
 {
+	double away = real_of(answer, "away_seconds");
 	size_t index;
 	json_t *event;
 
-	if (number_of(answer, "lost"))
-		print_lost(options, number_of(answer, "lost"));
+	/* The agent gave our place to another reader: it cannot say what we missed. */
+	if (json_is_false(json_object_get(answer, "known")) && since_last_look > 0)
+		away = since_last_look;
+	if (number_of(answer, "lost") || away > 0)
+		print_lost(options, number_of(answer, "lost"), away);
 	json_array_foreach (json_object_get(answer, "events"), index, event)
 		if (row_wanted(options, event))
 			print_event(options, event);
@@ -204,17 +215,13 @@ int command_trace(const struct options *options)
 		json_t *answer = NULL;
 		uint64_t now = monotonic_ns();
 
-		/* Who was stopped for so long is nobody who looks. */
-		if (last_look && now - last_look >= TRACE_LOOK_NS)
-			fprintf(stderr, "posternctl: no look for %llu s: events of that time are lost\n",
-			        (unsigned long long)((now - last_look) / 1000000000));
-		last_look = now;
 		(void)snprintf(command, sizeof(command), "trace %" PRIu64 " %lld %s %s %u %u", reader, last,
 		               wanted.gateway, wanted.address, wanted.port, wanted.verdicts);
 		status = ask_or_complain(options, command, JSON_OBJECT, &answer);
 		if (status)
 			return status;
-		print_events(options, answer);
+		print_events(options, answer, last_look ? (double)(now - last_look) / 1e9 : 0);
+		last_look = now;
 		last = number_of(answer, "last");
 		json_decref(answer);
 	} while (fflush(stdout) != EOF && !ferror(stdout) && clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL) == 0);
