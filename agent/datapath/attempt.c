@@ -265,7 +265,8 @@ void attempt_on_limit(struct loop_timer *timer)
 		attempt_refuse(attempt, REASON_BACKEND_SILENT, "the agent's dial limit passed");
 		break;
 	case ATTEMPT_HANDSHAKE:
-		attempt_refuse(attempt, REASON_HANDSHAKE_TIMEOUT, "");
+		if (dial_handshake_expired(attempt))
+			attempt_refuse(attempt, REASON_HANDSHAKE_TIMEOUT, "");
 		break;
 	case ATTEMPT_READY:
 		/* G is gone, or its SYN was lost and the next one comes late: then its CONNECT record begins anew. */
@@ -273,6 +274,9 @@ void attempt_on_limit(struct loop_timer *timer)
 		attempt_free(attempt);
 		break;
 	case ATTEMPT_RELEASED:
+		/* In a crowd the loop's word for the accept queue may come later than the limit. */
+		if (!release_is_over(attempt))
+			break;
 		report(attempt, REASON_NEVER_ACCEPTED, "");
 		attempt_free(attempt);
 		break;
@@ -281,6 +285,12 @@ void attempt_on_limit(struct loop_timer *timer)
 		attempt_free(attempt);
 		break;
 	case ATTEMPT_REFUSED:
+		/* Copies of its CONNECT record may lie before G's GONE: each would dial once more, for nobody. */
+		if (attempt->worker->ring_cut &&
+		    loop_timer_set(attempt->worker->loop, &attempt->timer, REFUSED_LIMIT_NS) == 0)
+			break;
+		attempt_free(attempt);
+		break;
 	case ATTEMPT_ACCEPTED:
 		attempt_free(attempt);
 		break;

@@ -37,6 +37,11 @@ static int send_packet(const struct worker_gateway *gateway, const struct packet
 
 static bool accept_next(struct worker_listener *listener, int listener_fd);
 
+static int descriptor_for(const struct worker_listener *listener, const struct attempt *attempt)
+{
+	return attempt->syn.family == AF_INET ? listener->listener->fd_v4 : listener->listener->fd_v6;
+}
+
 void release_syn(struct attempt *attempt)
 {
 	struct worker *worker = attempt->worker;
@@ -62,8 +67,7 @@ void release_syn(struct attempt *attempt)
 		return;
 	}
 	/* As a rule it is alone in the queue: the loop tells of what else is there. */
-	(void)accept_next(listener,
-	                  attempt->syn.family == AF_INET ? listener->listener->fd_v4 : listener->listener->fd_v6);
+	(void)accept_next(listener, descriptor_for(listener, attempt));
 }
 
 static bool send_refusal(struct worker *worker, const struct worker_gateway *gateway, const struct packet *packet)
@@ -212,4 +216,16 @@ void release_accept(struct worker_listener *listener, int listener_fd)
 {
 	while (accept_next(listener, listener_fd))
 		;
+}
+
+bool release_is_over(struct attempt *attempt)
+{
+	const struct postern_tuple tuple = attempt->connect.header.tuple;
+	struct worker *worker = attempt->worker;
+	struct worker_gateway *gateway = attempt->gateway;
+	struct worker_listener *listener = worker_find_listener(worker, attempt->syn.listener_cookie);
+
+	if (listener)
+		release_accept(listener, descriptor_for(listener, attempt));
+	return attempt_find(worker, gateway, &tuple) == attempt && attempt->state == ATTEMPT_RELEASED;
 }

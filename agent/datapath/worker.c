@@ -105,6 +105,7 @@ static void on_ring(struct loop_source *source, uint32_t events)
 	worker->ring_deadline_ns = monotonic_ns() + RING_BUDGET_NS;
 	worker->ring_read = 0;
 	count = ring_buffer__consume(worker->ring);
+	worker->ring_cut = count == -EAGAIN;
 	if (count == -EAGAIN)
 		loop_wake(worker->loop);
 	else if (count < 0)

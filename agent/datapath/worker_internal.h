@@ -95,10 +95,11 @@ struct attempt {
 	bool syn_known;
 	unsigned int syn_count;
 	uint64_t begun_ns;
-	uint64_t handshake_begun_ns; /* B is connected */
-	struct loop_timer timer;     /* the limit of the current state; armed in all but ACCEPTED */
-	uint64_t accepted_ns;        /* ACCEPTED: since then */
-	uint64_t question;           /* WAITING: the number of the question that was asked */
+	uint64_t handshake_begun_ns;  /* B is connected */
+	uint64_t queued_ns, queue_ns; /* HANDSHAKE: in worker->steps since then; what it has spent there in all */
+	struct loop_timer timer;      /* the limit of the current state; armed in all but ACCEPTED */
+	uint64_t accepted_ns;         /* ACCEPTED: since then */
+	uint64_t question;            /* WAITING: the number of the question that was asked */
 
 	enum postern_verdict verdict;                  /* TLS or PLAIN, once decided */
 	struct snapshot *snapshot;                     /* a reference, from the decision on */
@@ -240,6 +241,7 @@ struct worker {
 
 	uint64_t ring_deadline_ns; /* of this round's reading */
 	unsigned int ring_read;    /* records of this round */
+	bool ring_cut;             /* the last reading ended before the ring did: what is left may be old */
 	uint64_t ring_behind_ns;   /* when it was last seen that reading is late: the ring may have run over before */
 
 	struct attempt *attempts[ATTEMPT_BUCKETS];
@@ -361,6 +363,7 @@ void attempt_policy_changed(struct worker *worker);
 void dial_start(struct attempt *attempt);
 /* One round of handshakes, at most budget_ns of work. True if some are left. */
 bool dial_run_handshakes(struct worker *worker, uint64_t budget_ns);
+bool dial_handshake_expired(struct attempt *attempt); /* else its timer is armed again */
 void dial_cancel(struct attempt *attempt);
 void dial_on_event(struct attempt *attempt, uint32_t events);
 
@@ -370,6 +373,7 @@ void release_refusal(struct attempt *attempt); /* RST or ICMP */
 /* A RST for a SYN that no attempt is kept for. */
 void release_reset(struct worker *worker, const struct worker_gateway *gateway, const struct postern_syn_record *syn);
 void release_accept(struct worker_listener *listener, int listener_fd);
+bool release_is_over(struct attempt *attempt); /* its limit passed; false: it lay in the accept queue, and is served */
 
 /* gate.c */
 

@@ -72,6 +72,7 @@ static struct world {
 	/* What is to happen. */
 	enum backend backend;
 	enum tls_step handshake;
+	bool no_turn;        /* handshakes have something to do, and the worker has no time for them */
 	bool no_descriptors; /* accept4() has none, until the spare one is given up */
 	bool no_memory;      /* accept4() has none at all */
 	bool lost;           /* the SYN that is sent again reaches nobody */

@@ -76,7 +76,8 @@ static inline void on_wake(void *context)
 
 static inline void on_idle(void *context)
 {
-	(void)dial_run_handshakes(context, 1000000000);
+	if (!world.no_turn)
+		(void)dial_run_handshakes(context, 1000000000);
 	world.review_left = connection_review_run(context, world.review_budget_ns);
 }
 

@@ -441,12 +441,100 @@ static void test_limits_of_time(void **state)
 	assert_int_equal(last_report(), REASON_HANDSHAKE_TIMEOUT);
 }
 
+static void wait_milliseconds(uint64_t milliseconds)
+{
+	uint64_t end = monotonic_ns() + milliseconds * 1000000;
+
+	while (monotonic_ns() < end)
+		assert_int_equal(loop_step(world.worker.loop, 1), 0);
+}
+
+/* What a handshake waits for the worker is not the backend's time; the rest is, turn or no turn. */
+static void test_time_without_a_turn(void **state)
+{
+	(void)state;
+	world.worker.options.handshake_limit_ns = 5000000;
+	world.handshake = TLS_STEP_WANT_READ;
+	world.no_turn = true;
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	g_sends_syn(PORT, ISN);
+	wait_for_state(PORT, ATTEMPT_HANDSHAKE);
+	wait_milliseconds(20);
+	assert_int_equal(state_of(PORT), ATTEMPT_HANDSHAKE);
+	assert_int_equal(world.report_count, 0);
+	world.no_turn = false;
+	step();
+	assert_null(attempt_of(PORT)->list);
+	wait_for_state(PORT, ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_HANDSHAKE_TIMEOUT);
+	assert_int_equal(world.dials, 1);
+}
+
+/* It has waited for a turn, and is done in it, long after its limit. */
+static void test_a_turn_that_comes_late(void **state)
+{
+	(void)state;
+	world.worker.options.handshake_limit_ns = 5000000;
+	world.no_turn = true;
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	g_sends_syn(PORT, ISN);
+	wait_for_state(PORT, ATTEMPT_HANDSHAKE);
+	wait_milliseconds(20);
+	world.no_turn = false;
+	step();
+	assert_int_equal(state_of(PORT), ATTEMPT_ACCEPTED);
+	assert_int_equal(world.report_count, 0);
+}
+
+static void run_limit(const void *argument)
+{
+	struct attempt *attempt = attempt_of(*(const uint16_t *)argument);
+
+	attempt_on_limit(&attempt->timer);
+}
+
+/* The worker reads late: G's retransmits of before the refusal are still in the ring, and its end behind them. */
+static void test_refused_and_the_ring_is_behind(void **state)
+{
+	static const uint16_t port = PORT;
+
+	(void)state;
+	bring_to(ATTEMPT_REFUSED, PORT, ISN);
+	world.worker.ring_cut = true;
+	in_round(run_limit, &port);
+	assert_int_equal(state_of(PORT), ATTEMPT_REFUSED);
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	assert_int_equal(world.dials, 1);
+	world.worker.ring_cut = false;
+	in_round(run_limit, &port);
+	assert_int_equal(state_of(PORT), -1);
+}
+
 static void test_released_and_never_accepted(void **state)
 {
 	(void)state;
 	bring_to(ATTEMPT_RELEASED, PORT, ISN);
 	wait_for_state(PORT, -1);
 	assert_int_equal(last_report(), REASON_NEVER_ACCEPTED);
+}
+
+/* It is in the accept queue, and the loop has had no time to say so. */
+static void test_accepted_at_the_limit(void **state)
+{
+	static const uint16_t port = PORT;
+
+	(void)state;
+	bring_to(ATTEMPT_RELEASED, PORT, ISN);
+	world.child = (struct sockaddr_in){
+	        .sin_family = AF_INET,
+	        .sin_port = htons(PORT),
+	        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	world.child_queued = true;
+	in_round(run_limit, &port);
+	assert_int_equal(state_of(PORT), ATTEMPT_ACCEPTED);
+	assert_int_equal(world.relays, 1);
+	assert_int_equal(world.report_count, 0);
 }
 
 /* ---- limits of number ---- */
@@ -608,7 +696,11 @@ int main(void)
 	        CASE(test_stale_answer_is_asked_again),
 	        CASE(test_policy_that_just_went),
 	        CASE(test_limits_of_time),
+	        CASE(test_time_without_a_turn),
+	        CASE(test_a_turn_that_comes_late),
+	        CASE(test_refused_and_the_ring_is_behind),
 	        CASE(test_released_and_never_accepted),
+	        CASE(test_accepted_at_the_limit),
 	        CASE(test_attempts_in_flight_are_bounded),
 	        CASE(test_gateway_leaves_room_for_another),
 	        CASE(test_nobody_released_it),
