@@ -33,7 +33,7 @@ enum way {
 };
 
 struct step {
-	const char *asked; /* a part of the request's target; "!x": x is not in it */
+	const char *asked; /* a part of the request's target; "!x": x is not in it; "x$": it ends so */
 	enum way way;
 	int status;
 	const char *text;
@@ -104,9 +104,18 @@ static void on_list(void *context, bool begins)
 	tell(context, begins ? "[ " : "] ");
 }
 
+static bool has_part(const char *target, const char *part)
+{
+	size_t length = strlen(part), all = strlen(target);
+
+	if (length && part[length - 1] == '$')
+		return all >= length - 1 && strncmp(target + all - (length - 1), part, length - 1) == 0;
+	return strstr(target, part) != NULL;
+}
+
 static bool is_as_asked(const struct api_request *request, const char *asked)
 {
-	return asked[0] == '!' ? !strstr(request->target, asked + 1) : strstr(request->target, asked) != NULL;
+	return asked[0] == '!' ? !has_part(request->target, asked + 1) : has_part(request->target, asked);
 }
 
 static void send_huge(struct api_connection *connection)
@@ -611,12 +620,91 @@ static void test_server_away(void **state)
 	stop(&fixture);
 }
 
+static void wait_for_resource_version(struct fixture *fixture, const char *expected)
+{
+	uint64_t limit = monotonic_ns() + PATIENCE_NS;
+
+	while (strcmp(kubernetes_watch_statistics(fixture->watch)->resource_version, expected) != 0) {
+		assert_int_equal(loop_step(fixture->loop, 20), 0);
+		if (monotonic_ns() > limit)
+			fail_msg("expected resourceVersion %s, seen %s %s", expected,
+			         kubernetes_watch_statistics(fixture->watch)->resource_version, fixture->unexpected);
+	}
+}
+
+/*
+ * How far does it reach? It is opened anew from where it was and for 3 s, so that the server's bookmark comes; nothing
+ * is listed, told again or counted as a failure, and the one after it is as long as any.
+ */
+static void test_hasten(void **state)
+{
+	static const struct step steps[] = {
+	        {"!watch", ANSWER, 200, LIST("10", "", ITEM("a", "1")), NULL},
+	        {"resourceVersion=10", STREAM, 0, EVENT("ADDED", "b", "11"), NULL},
+	        {"resourceVersion=11&timeoutSeconds=3$", STREAM_END, 0, BOOKMARK("20"), NULL},
+	        {"!timeoutSeconds=3$", STREAM, 0, BOOKMARK("21"), NULL},
+	        {"resourceVersion=21&timeoutSeconds=3$", STREAM, 0, BOOKMARK("30"), NULL},
+	};
+	struct fixture fixture = {0};
+
+	(void)state;
+	start(&fixture, steps, ARRAY_SIZE(steps));
+	wait_for_told(&fixture, "[ +n/a@1 ] +n/b@11 ");
+	assert_true(kubernetes_watch_is_open(fixture.watch));
+	kubernetes_watch_hasten(fixture.watch);
+	assert_false(kubernetes_watch_is_open(fixture.watch));
+	wait_for_resource_version(&fixture, "21");
+	assert_true(kubernetes_watch_is_open(fixture.watch));
+	kubernetes_watch_hasten(fixture.watch);
+	wait_for_resource_version(&fixture, "30");
+	assert_string_equal(fixture.told, "[ +n/a@1 ] +n/b@11 ");
+	assert_string_equal(fixture.unexpected, "");
+	assert_int_equal(kubernetes_watch_statistics(fixture.watch)->lists, 1);
+	assert_int_equal(kubernetes_watch_statistics(fixture.watch)->failures, 0);
+	stop(&fixture);
+}
+
+/* What is not a watch that waits is not hastened: not before the first list, not in a list, not in a back-off. */
+static void test_hasten_in_vain(void **state)
+{
+	static const struct step steps[] = {
+	        {"!watch", ANSWER, 503, "{}", NULL},
+	        {"!watch", ANSWER, 200, LIST("10", "x", ITEM("a", "1")), NULL},
+	        {"continue=x", ANSWER, 200, LIST("10", "", ITEM("b", "2")), NULL},
+	        {"resourceVersion=10", STREAM, 0, BOOKMARK("20"), NULL},
+	};
+	struct fixture fixture = {0};
+
+	(void)state;
+	start(&fixture, steps, ARRAY_SIZE(steps));
+	kubernetes_watch_hasten(fixture.watch);
+	while (kubernetes_watch_statistics(fixture.watch)->state != WATCH_BACKOFF) {
+		assert_int_equal(loop_step(fixture.loop, 20), 0);
+		kubernetes_watch_hasten(fixture.watch); /* the list is on its way */
+	}
+	assert_int_equal(fixture.served, 1);
+	kubernetes_watch_hasten(fixture.watch);
+	assert_int_equal(kubernetes_watch_statistics(fixture.watch)->state, WATCH_BACKOFF);
+	kubernetes_watch_hurry(fixture.watch);
+	while (!kubernetes_watch_statistics(fixture.watch)->synced) {
+		assert_int_equal(loop_step(fixture.loop, 20), 0);
+		if (!kubernetes_watch_statistics(fixture.watch)->synced)
+			kubernetes_watch_hasten(fixture.watch); /* nor between its pages */
+	}
+	wait_for_resource_version(&fixture, "20");
+	assert_int_equal(fixture.served, 4);
+	assert_string_equal(fixture.unexpected, "");
+	assert_string_equal(fixture.told, "[ +n/a@1 +n/b@2 ] ");
+	stop(&fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_rows),        cmocka_unit_test(test_states),
-	        cmocka_unit_test(test_retry_after), cmocka_unit_test(test_freed_inside),
-	        cmocka_unit_test(test_server_away),
+	        cmocka_unit_test(test_rows),           cmocka_unit_test(test_states),
+	        cmocka_unit_test(test_retry_after),    cmocka_unit_test(test_freed_inside),
+	        cmocka_unit_test(test_server_away),    cmocka_unit_test(test_hasten),
+	        cmocka_unit_test(test_hasten_in_vain),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);
