@@ -9,11 +9,12 @@ JSON against its schema, too.
 import json
 import os
 import re
+import shutil
 import sys
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from lib.case import case, expect, main
+from lib.case import case, expect, expect_that, main
 from lib.golden import compare, expect_fits
 from lib.paths import POSTERNCTL
 from lib.process import run
@@ -21,6 +22,8 @@ from lib.stage import Stage
 from lib.topology import backend4
 from lib.waiting import until
 
+LIMIT = 240  # each look at the kernel is a dozen runs of bpftool, which a busy machine makes seconds of
+NOBODY = 65534
 GATEWAY = "default/demo"
 KERNEL_ONLY = ["status", "connections", "gateways", "destinations"]  # documents of their own, without an agent
 AGENT_ONLY = ["failures", "policies", "certs", "metrics", "evidence", "trace", "plan", "probe", "log-level"]
@@ -72,19 +75,19 @@ def compare_both(stage, name, words, document):
     compare(f"dead/{name}.json", settled(stage, answer.stdout))
 
 
-@case("a dead agent: pages and documents by the kernel's word alone are what the golden files say, and fit")
+@case("a dead agent: pages and documents by the kernel's word alone are what the golden files say, and fit", limit=LIMIT)
 def kernel_only(stage):
     for name in KERNEL_ONLY:
         compare_both(stage, name, [name], name)
 
 
-@case("a dead agent: explain says what becomes of a connect, whoever is asked for")
+@case("a dead agent: explain says what becomes of a connect, whoever is asked for", limit=LIMIT)
 def explained(stage):
     for name, words in EXPLAINED.items():
         compare_both(stage, name, ["explain", *words], "explain")
 
 
-@case("a dead agent: commands that only it can answer say so, in one way, and with one status")
+@case("a dead agent: commands that only it can answer say so, in one way, and with one status", limit=LIMIT)
 def agent_only(stage):
     complaints = set()
     for name in AGENT_ONLY:
@@ -93,7 +96,7 @@ def agent_only(stage):
     expect("ways to say it", len(complaints), 1)
 
 
-@case("a dead agent that left nothing in the kernel")
+@case("a dead agent that left nothing in the kernel", limit=LIMIT)
 def nothing_pinned(stage):
     for name in KERNEL_ONLY:
         answer = ask(stage, "--json", "--bpffs", "/nonexistent/postern", name)
@@ -102,6 +105,22 @@ def nothing_pinned(stage):
         plain = ask(stage, "--bpffs", "/nonexistent/postern", name)
         compare(f"dead/nothing-{name}.txt", settled(stage, f"{plain.stdout}--- standard error\n{plain.stderr}"
                                                            f"--- exit status {plain.returncode}\n"))
+
+
+@case("a dead agent, without the rights of root: what cannot be read is not said to be nothing", limit=LIMIT)
+def no_rights(stage):
+    nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    program = stage.directory / "posternctl"
+    stage.directory.chmod(0o755)
+    shutil.copy(POSTERNCTL, program)
+    stage.bpffs.chmod(0o700)
+    for name, words in [(name, [name]) for name in KERNEL_ONLY] + [("explain", ["explain", GATEWAY, "10.96.0.10:80"])]:
+        done = run(*nobody, program, "--run-dir", stage.run_directory, "--bpffs", stage.bpffs, *words, check=False)
+        text = done.stdout + done.stderr
+        expect(f"{name}: exit status", done.returncode, 3)
+        expect_that(f"{name}: that it takes root", "Permission denied (it takes root)" in text, text)
+        for lie in ("no gateway", "no live", "no destination", "0 tls", "does not need it", "connects pass", "8 of 8"):
+            expect_that(f"{name}: not {lie!r}", lie not in text, text)
 
 
 @case("uninstall after a dead agent fits its schema, and leaves nothing")

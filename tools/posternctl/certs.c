@@ -170,12 +170,7 @@ int command_certs(const struct options *options)
 	table = table_new(headings);
 	json_array_foreach (rows, index, row)
 		add_row(table, row);
-	if (index) {
-		table_print(table, 0);
-	} else {
-		puts("no policy uses a certificate");
-		table_discard(table);
-	}
+	table_print_or(table, "no policy uses a certificate");
 	json_decref(rows);
 	return status;
 }

@@ -6,29 +6,18 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent_client.h"
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "both.h"
 #include "datapath/worker.h"
 #include "kernel_sockets.h"
 #include "observe/json.h"
 #include "observe/status.h"
 #include "posternctl.h"
 #include "print.h"
-#include "rows.h"
 #include "terminal.h"
-
-#define LOOK_AGAIN_NS 300000000
-
-struct look {
-	json_t *rows;
-	enum agent_answer agent;
-	char reason[256];
-	char kernel_error[256];
-	size_t differences;
-};
 
 static bool is_kernel_mode(const char *mode)
 {
@@ -107,7 +96,7 @@ static json_t *kernel_rows(const struct kernel_sockets *sockets, const json_t *g
 	return rows;
 }
 
-static void look(const struct options *options, struct look *result)
+static void look(const struct options *options, struct both *result)
 {
 	_cleanup_(kernel_view_close) struct kernel_view view;
 	struct kernel_sockets sockets = {0};
@@ -116,10 +105,10 @@ static void look(const struct options *options, struct look *result)
 	size_t index;
 	json_t *row;
 
-	memset(result, 0, sizeof(*result));
 	result->agent = agent_ask(options->run_dir, "status", JSON_OBJECT, &status, result->reason,
 	                          sizeof(result->reason));
-	if (kernel_view_open(&view, options)) {
+	result->pinned = kernel_view_open(&view, options);
+	if (result->pinned) {
 		gateways = kernel_gateways(&view);
 		kernel_sockets_read(&view, gateways, status, &sockets);
 	}
@@ -189,61 +178,11 @@ static void add_row(struct table *table, const json_t *row)
 	add_notes(table, row);
 }
 
-static void print_page(const struct look *result)
+int command_connections(const struct options *options)
 {
 	static const char *const headings[] = {"GATEWAY",    "PORT",       "DESTINATION", "POLICY",   "TLS", "ALPN",
 	                                       "TO BACKEND", "TO GATEWAY", "SENT",        "RECEIVED", "AGE", NULL};
-	struct table *table = table_new(headings);
-	size_t index;
-	json_t *row;
+	static const struct both_list list = {look, headings, add_row, "no live connection"};
 
-	if (result->kernel_error[0]) {
-		terminal_printf(COLOUR_WARN, "the kernel's sockets cannot be read whole: %s", result->kernel_error);
-		putchar('\n');
-	}
-	json_array_foreach (result->rows, index, row)
-		add_row(table, row);
-	if (index) {
-		table_print(table, 0);
-	} else {
-		puts("no live connection");
-		table_discard(table);
-	}
-}
-
-static int complain(const struct look *result)
-{
-	_cleanup_free_ char *safe = terminal_safe(result->reason, NULL);
-
-	fprintf(stderr, "posternctl: %s: %s; by the kernel's word alone:\n",
-	        result->agent == AGENT_DEAD ? "the agent is not running" : "the agent cannot be asked", safe);
-	return EXIT_DEAD;
-}
-
-int command_connections(const struct options *options)
-{
-	static const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
-	struct look result;
-	int status = EXIT_FINE;
-
-	look(options, &result);
-	if (result.differences) {
-		json_decref(result.rows);
-		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-		look(options, &result);
-	}
-	if (result.agent == AGENT_REFUSED) {
-		json_decref(result.rows);
-		return ask_or_complain(options, "connections", JSON_ARRAY, &result.rows);
-	}
-	if (result.agent != AGENT_ANSWERED)
-		status = complain(&result);
-	else if (result.differences)
-		status = EXIT_DISAGREE;
-	result.rows = rows_wanted(options, result.rows);
-	if (options->json)
-		return print_json(options, result.rows) == EXIT_FINE ? status : EXIT_WRONG;
-	print_page(&result);
-	json_decref(result.rows);
-	return status;
+	return both_command(options, &list);
 }

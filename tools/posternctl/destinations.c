@@ -8,20 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent_client.h"
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "both.h"
 #include "kernel_view.h"
 #include "observe/json.h"
 #include "observe/status.h"
 #include "posternctl.h"
 #include "print.h"
-#include "rows.h"
 #include "terminal.h"
-
-#define LOOK_AGAIN_NS 300000000
 
 struct entry {
 	struct postern_destination_key key;
@@ -127,22 +124,14 @@ static json_t *join(json_t *agent, json_t *kernel, size_t *differences)
 	return rows;
 }
 
-struct look {
-	json_t *rows;
-	size_t differences;
-	enum agent_answer agent;
-	char reason[256];
-	char kernel_error[256];
-};
-
-static void look(const struct options *options, struct look *result)
+static void look(const struct options *options, struct both *result)
 {
 	_cleanup_(kernel_view_close) struct kernel_view view;
 	json_t *kernel = NULL;
 	json_t *agent = NULL;
 
-	memset(result, 0, sizeof(*result));
-	if (kernel_view_open(&view, options))
+	result->pinned = kernel_view_open(&view, options);
+	if (result->pinned)
 		kernel = read_kernel(&view);
 	memcpy(result->kernel_error, view.error, sizeof(result->kernel_error));
 	result->agent = agent_ask(options->run_dir, "destinations", JSON_ARRAY, &agent, result->reason,
@@ -172,53 +161,10 @@ static void add_row(struct table *table, const json_t *row)
 		table_note(table, COLOUR_DIM, "no object names it any more: it stays covered for the tombstone's time");
 }
 
-static void print_page(const struct look *result)
-{
-	static const char *const headings[] = {"DESTINATION", "CLASS", "VERDICT", "KERNEL", "POLICY", "SETTINGS", NULL};
-	struct table *table = table_new(headings);
-	size_t index;
-	json_t *row;
-
-	if (result->agent != AGENT_ANSWERED) {
-		terminal_printf(COLOUR_BAD, "posternd cannot be asked: %s", result->reason);
-		putchar('\n');
-	}
-	if (result->kernel_error[0]) {
-		terminal_printf(COLOUR_BAD, "the kernel cannot be read whole: %s", result->kernel_error);
-		putchar('\n');
-	}
-	json_array_foreach (result->rows, index, row)
-		add_row(table, row);
-	if (index) {
-		table_print(table, 0);
-	} else {
-		puts("no destination");
-		table_discard(table);
-	}
-}
-
 int command_destinations(const struct options *options)
 {
-	static const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
-	struct look result;
-	int status = EXIT_FINE;
+	static const char *const headings[] = {"DESTINATION", "CLASS", "VERDICT", "KERNEL", "POLICY", "SETTINGS", NULL};
+	static const struct both_list list = {look, headings, add_row, "no destination"};
 
-	look(options, &result);
-	if (result.differences && result.agent == AGENT_ANSWERED) { /* it may have changed between the two looks */
-		json_decref(result.rows);
-		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-		look(options, &result);
-	}
-	if (result.agent != AGENT_ANSWERED)
-		status = result.agent == AGENT_REFUSED ? EXIT_WRONG : EXIT_DEAD;
-	else if (result.kernel_error[0])
-		status = EXIT_WRONG;
-	else if (result.differences)
-		status = EXIT_DISAGREE;
-	result.rows = rows_wanted(options, result.rows);
-	if (options->json)
-		return print_json(options, result.rows) == EXIT_FINE ? status : EXIT_WRONG;
-	print_page(&result);
-	json_decref(result.rows);
-	return status;
+	return both_command(options, &list);
 }

@@ -65,6 +65,13 @@ static void explain_gateway(struct explain *explain)
 		                              : ": by the kernel's word");
 		return;
 	}
+	if (text_of(explain->kernel, "error")[0]) {
+		explain->unknown = true;
+		explain_step(explain, "gateway", EXPLAIN_WRONG, "run it as root, on the gateway's node",
+		             "whether %s is enrolled is not known: the kernel cannot be read: %s", explain->gateway,
+		             text_of(explain->kernel, "error"));
+		return;
+	}
 	explain_step(explain, "gateway", EXPLAIN_WRONG,
 	             "is the name right (posternctl gateways)? Is it in posternd's configuration, or its pod labelled "
 	             "gateway.networking.k8s.io/gateway-name?",
@@ -172,15 +179,24 @@ static bool is_in_hands(const struct explain *explain)
 	return strcmp(explain->verdict, "tls") == 0 || strcmp(explain->verdict, "hold") == 0;
 }
 
-static void explain_agent(struct explain *explain, const char *why)
+static void explain_agent(struct explain *explain, enum agent_answer answer, const char *why)
 {
 	const char *reason = text_of(explain->agent, "reason");
 
-	if (!explain->agent)
-		explain_step(explain, "agent", is_in_hands(explain) ? EXPLAIN_WRONG : EXPLAIN_NOTE,
-		             "start posternd: systemctl start posternd, or see its pod's log", "%s: %s", why,
-		             is_in_hands(explain) ? "this connect is refused at once (111: Connection refused)"
-		                                  : "this connect does not need it");
+	if (!explain->agent && explain->unknown)
+		explain_step(explain, "agent", EXPLAIN_NOTE, "", "%s (%s)",
+		             answer == AGENT_DEAD ? "posternd is not running" : "posternd cannot be asked", why);
+	else if (!explain->agent && !is_in_hands(explain))
+		explain_step(explain, "agent", EXPLAIN_NOTE, "", "%s (%s): this connect does not need it",
+		             answer == AGENT_DEAD ? "posternd is not running" : "posternd cannot be asked", why);
+	else if (answer == AGENT_DEAD)
+		explain_step(explain, "agent", EXPLAIN_WRONG, REMEDY_DEAD,
+		             "posternd is not running (%s): this connect is refused at once (111: Connection refused)",
+		             why);
+	else if (!explain->agent)
+		explain_step(explain, "agent", EXPLAIN_NOTE,
+		             "ask as root; if it hangs, this connect waits until its watchdog has ended it",
+		             "posternd cannot be asked (%s): what becomes of this connect is not known", why);
 	else if (!truth_of(explain->agent, "ready"))
 		explain_step(explain, "agent", EXPLAIN_NOTE, "see posternctl status", "not ready: %s", reason);
 	else
@@ -416,8 +432,12 @@ static void look_at_agent(struct explain *explain)
 
 static const char *verdict_sentence(const struct explain *explain)
 {
+	if (explain->unknown)
+		return "what becomes of it is not known: neither kernel nor agent can be asked";
 	if (explain->wrong)
 		return "it does not work";
+	if (explain->dead && is_in_hands(explain))
+		return "what becomes of it is not known: the agent cannot be asked";
 	if (strcmp(explain->verdict, "tls") == 0)
 		return explain->options->try ? "it works, with TLS" : "it should work, with TLS (--try makes sure)";
 	if (strcmp(explain->verdict, "hold") == 0)
@@ -428,7 +448,8 @@ static const char *verdict_sentence(const struct explain *explain)
 static json_t *document_of(struct explain *explain)
 {
 	return json_pack("{s:o, s:s, s:s, s:b, s:s, s:O, s:O}", "gateway", json_text(explain->gateway), "destination",
-	                 explain->destination, "verdict", explain->verdict, "works", !explain->wrong, "conclusion",
+	                 explain->destination, "verdict", explain->verdict, "works",
+	                 !explain->wrong && !(explain->dead && is_in_hands(explain)), "conclusion",
 	                 verdict_sentence(explain), "steps", explain->steps, "chain", explain->chain);
 }
 
@@ -479,13 +500,13 @@ static void walk(struct explain *explain)
 	explain->kernel = kernel_document(explain->options);
 	explain_gateway(explain);
 	if (!explain->hooks && !explain->served) {
-		explain_agent(explain, why);
+		explain_agent(explain, answer, why);
 		return;
 	}
 	explain_hooks(explain);
 	explain_mode(explain);
 	look_at_kernel(explain);
-	explain_agent(explain, why);
+	explain_agent(explain, answer, why);
 	if (!explain->dead)
 		look_at_agent(explain);
 	if (!explain->dead && explain->options->try)

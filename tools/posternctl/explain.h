@@ -33,7 +33,8 @@ struct explain {
 	json_t *agent; /* its status; NULL: dead */
 	bool dead;
 	bool disagree;
-	bool wrong; /* a step was */
+	bool wrong;   /* a step was */
+	bool unknown; /* the kernel cannot be read, and nobody else knows the gateway */
 	const char *gateway;
 	const json_t *hooks;  /* the kernel's row of the gateway */
 	const json_t *served; /* the agent's */

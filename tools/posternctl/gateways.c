@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent_client.h"
+#include "both.h"
 #include "disagree.h"
 #include "kernel_view.h"
 #include "observe/json.h"
@@ -109,24 +110,22 @@ int command_gateways(const struct options *options)
 	size_t index;
 	json_t *row;
 
+	if (agent != AGENT_ANSWERED)
+		(void)complain_of_agent(agent, text_of(document, "reason"), "; by the kernel's word alone:");
 	if (options->json) {
 		json_decref(document);
 		return print_json(options, rows) == EXIT_FINE ? status : EXIT_WRONG;
 	}
 	print_disagreements(differences);
-	if (agent != AGENT_ANSWERED) {
-		terminal_printf(COLOUR_BAD, "posternd cannot be asked: %s", text_of(document, "reason"));
-		putchar('\n');
-	}
-	if (json_array_size(rows) == 0)
-		puts("no gateway");
+	both_print_kernel(options, text_of(json_object_get(document, "kernel"), "error"),
+	                  agent == AGENT_ANSWERED || truth_of(json_object_get(document, "kernel"), "pinned"));
 	table = table_new(headings);
 	json_array_foreach (rows, index, row)
 		add_row(table, row);
-	if (index)
-		table_print(table, 0);
-	else
+	if (index == 0 && agent != AGENT_ANSWERED && text_of(json_object_get(document, "kernel"), "error")[0])
 		table_discard(table);
+	else
+		table_print_or(table, "no gateway");
 	json_decref(rows);
 	json_decref(document);
 	return status;

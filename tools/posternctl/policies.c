@@ -108,15 +108,10 @@ int command_policies(const struct options *options)
 	status = all_accepted ? EXIT_FINE : EXIT_WRONG;
 	if (options->json)
 		return print_json(options, rows) == EXIT_FINE ? status : EXIT_WRONG;
-	if (json_array_size(rows) == 0)
-		puts("no policy");
 	table = table_new(headings);
 	json_array_foreach (rows, index, row)
 		add_row(table, row);
-	if (index)
-		table_print(table, 0);
-	else
-		table_discard(table);
+	table_print_or(table, "no policy");
 	json_decref(rows);
 	return status;
 }

@@ -21,6 +21,21 @@ int print_json(const struct options *options, json_t *document)
 	return failed ? EXIT_WRONG : EXIT_FINE;
 }
 
+enum exit_status complain_of_agent(enum agent_answer answer, const char *reason, const char *after)
+{
+	_cleanup_free_ char *safe = terminal_safe(reason, NULL);
+
+	if (answer == AGENT_REFUSED) {
+		fprintf(stderr, "posternctl: %s%s\n", safe, after);
+		return EXIT_WRONG;
+	}
+	fprintf(stderr, "posternctl: the agent %s: %s%s\n", answer == AGENT_DEAD ? "is not running" : "cannot be asked",
+	        safe, after);
+	if (answer == AGENT_DEAD)
+		fprintf(stderr, "posternctl: remedy: " REMEDY_DEAD "\n");
+	return EXIT_DEAD;
+}
+
 enum exit_status ask_or_complain(const struct options *options, const char *command, json_type expected,
                                  json_t **answer)
 {
@@ -33,13 +48,7 @@ enum exit_status ask_or_complain(const struct options *options, const char *comm
 	safe = terminal_safe(reason, NULL);
 	if (options->json)
 		(void)print_json(options, json_pack("{s:s}", "error", safe));
-	if (result == AGENT_REFUSED) {
-		fprintf(stderr, "posternctl: %s\n", safe);
-		return EXIT_WRONG;
-	}
-	fprintf(stderr, "posternctl: %s: %s\n",
-	        result == AGENT_DEAD ? "the agent is not running" : "the agent cannot be asked", safe);
-	return EXIT_DEAD;
+	return complain_of_agent(result, reason, "");
 }
 
 const char *format_bytes(long long bytes, char text[static AMOUNT_TEXT_MAX])

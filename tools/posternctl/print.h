@@ -7,7 +7,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "agent_client.h"
 #include "posternctl.h"
+
+#define REMEDY_DEAD                                                                                                    \
+	"start posternd (systemctl start posternd, or its DaemonSet); its log says why it ended; --run-dir if it has " \
+	"another one"
 
 /*
  * Ask the agent. EXIT_FINE, or EXIT_DEAD, or EXIT_WRONG if it lives and has no such answer; what is wrong was printed
@@ -15,6 +20,12 @@
  */
 enum exit_status ask_or_complain(const struct options *options, const char *command, json_type expected,
                                  json_t **answer);
+
+/*
+ * Why the agent did not answer, what stands after it on the line, and what to do, on stderr. EXIT_WRONG if it lives and
+ * refused, EXIT_DEAD else.
+ */
+enum exit_status complain_of_agent(enum agent_answer answer, const char *reason, const char *after);
 
 /* Indented JSON and a line break on stdout, with --watch one line; takes the document over. NULL: out of memory. */
 int print_json(const struct options *options, json_t *document);

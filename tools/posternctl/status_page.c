@@ -429,12 +429,18 @@ void print_dead_page(const json_t *document, const struct options *options)
 	                                                                         : "posternd cannot be asked");
 	terminal_printf(COLOUR_NONE, ": %s", text_of(document, "reason"));
 	putchar('\n');
+	if (strcmp(text_of(document, "agent"), "dead") == 0) {
+		terminal_put(COLOUR_DIM, "remedy: " REMEDY_DEAD);
+		putchar('\n');
+	}
 	heading("What the kernel does meanwhile");
 	printf("  read by %s\n", text_of(kernel, "reader"));
 	if (text_of(kernel, "error")[0]) {
 		printf("  ");
 		terminal_printf(COLOUR_BAD, "cannot be read whole: %s", text_of(kernel, "error"));
 		putchar('\n');
+		if (!truth_of(kernel, "pinned"))
+			return; /* nothing of it was read: no number is true */
 	} else if (!truth_of(kernel, "pinned")) {
 		printf("  ");
 		terminal_printf(COLOUR_NONE, "nothing is pinned in %s: no gateway is intercepted", options->bpffs);

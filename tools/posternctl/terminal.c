@@ -250,3 +250,13 @@ void table_print(struct table *table, size_t indent)
 	}
 	table_discard(table);
 }
+
+void table_print_or(struct table *table, const char *none)
+{
+	if (table->row_count) {
+		table_print(table, 0);
+		return;
+	}
+	puts(none);
+	table_discard(table);
+}

@@ -42,6 +42,8 @@ void table_cell(struct table *table, enum colour colour, const char *format, ...
 void table_note(struct table *table, enum colour colour, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Print it, every line after the indent, and free it. */
 void table_print(struct table *table, size_t indent);
+/* The same without an indent; if it has no row, only this line. */
+void table_print_or(struct table *table, const char *none);
 void table_discard(struct table *table);
 
 #endif
