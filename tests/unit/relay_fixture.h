@@ -127,6 +127,22 @@ static inline void fixture_start(struct fixture *f)
 	}
 }
 
+/* One read of the session's script, and the readable socket that goes with it. */
+static inline void fixture_script(struct fixture *f, ssize_t result, const char *bytes, bool at_boundary)
+{
+	struct fake_read *next = &f->session.reads[f->session.read_count++];
+
+	*next = (struct fake_read){.result = result, .bytes = bytes, .at_boundary = at_boundary};
+	mock_feed(&f->kernel.b, "r", 1);
+}
+
+/* B's orderly end where the kernel reads: close_notify and FIN. */
+static inline void fixture_feed_close_notify(struct fixture *f)
+{
+	mock_feed_record(&f->kernel.b, TLS_CONTENT_ALERT, "\1\0", 2);
+	mock_feed_fin(&f->kernel.b);
+}
+
 /* Let so much time pass for the relay's timers; the sockets are still. */
 static inline void fixture_wait(struct fixture *f, uint64_t milliseconds)
 {

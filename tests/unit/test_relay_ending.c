@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* How connections end, on the mock kernel: half-closes, deferral, resets in every state, timeouts, nothing left. */
+/* How connections end in order, on the mock kernel: half-closes, deferral, close_notify, FIN, nothing left. */
 #include "relay_fixture.h"
 
 #include <errno.h>
-
-static void script(struct fixture *f, ssize_t result, const char *bytes)
-{
-	struct fake_read *next = &f->session.reads[f->session.read_count++];
-
-	*next = (struct fake_read){.result = result, .bytes = bytes, .at_boundary = true};
-	mock_feed(&f->kernel.b, "r", 1);
-}
 
 static struct fixture *running(enum relay_mode mode, enum tls_version version)
 {
@@ -18,12 +10,6 @@ static struct fixture *running(enum relay_mode mode, enum tls_version version)
 
 	fixture_start(f);
 	return f;
-}
-
-static void feed_close_notify(struct fixture *f)
-{
-	mock_feed_record(&f->kernel.b, TLS_CONTENT_ALERT, "\1\0", 2);
-	mock_feed_fin(&f->kernel.b);
 }
 
 static void assert_nothing_said_to_b(const struct fixture *f)
@@ -53,7 +39,7 @@ static void gateway_half_closes_in_1_3(void **state)
 	mock_feed(&f->kernel.b, "response", 8);
 	fixture_run(f);
 	assert_alive(f);
-	feed_close_notify(f);
+	fixture_feed_close_notify(f);
 	fixture_run(f);
 	assert_out(&f->kernel.a, "response", 8);
 	assert_graceful(f);
@@ -76,7 +62,7 @@ static void gateway_half_closes_in_1_2_and_the_response_is_whole(void **state)
 	mock_feed(&f->kernel.b, "response", 8);
 	fixture_run(f);
 	assert_nothing_said_to_b(f);
-	feed_close_notify(f);
+	fixture_feed_close_notify(f);
 	fixture_run(f);
 	assert_out(&f->kernel.a, "response", 8);
 	assert_close_notify(&f->kernel.b);
@@ -104,7 +90,7 @@ static void deferral_of_1_2_ends(void **state)
 	assert_close_notify(&f->kernel.b);
 	assert_true(f->kernel.b.shut_for_writing);
 	assert_alive(f);
-	feed_close_notify(f);
+	fixture_feed_close_notify(f);
 	fixture_run(f);
 	assert_graceful(f);
 	fixture_free(f);
@@ -149,7 +135,7 @@ static void backend_ends_first(void **state)
 		struct fixture *f = running(RELAY_KTLS_COPY, versions[i]);
 
 		mock_feed(&f->kernel.b, "response", 8);
-		feed_close_notify(f);
+		fixture_feed_close_notify(f);
 		fixture_run(f);
 		assert_out(&f->kernel.a, "response", 8);
 		assert_true(f->kernel.a.shut_for_writing);
@@ -184,8 +170,8 @@ static void user_space_ends_by_the_session(void **state)
 	fixture_run(f);
 	assert_true(f->session.shutdowns >= 1);
 	assert_true(f->kernel.b.shut_for_writing);
-	script(f, 8, "response");
-	script(f, 0, NULL);
+	fixture_script(f, 8, "response", true);
+	fixture_script(f, 0, NULL, true);
 	fixture_run(f);
 	assert_out(&f->kernel.a, "response", 8);
 	assert_graceful(f);
@@ -197,7 +183,7 @@ static void close_notify_before_the_kernel_reads(void **state)
 	struct fixture *f = running(RELAY_TICKETS, TLS_VERSION_1_3);
 
 	(void)state;
-	script(f, 0, NULL);
+	fixture_script(f, 0, NULL, true);
 	fixture_run(f);
 	assert_true(f->kernel.a.shut_for_writing);
 	assert_int_equal(f->relay->ticket_timer.due_ns, 0);
@@ -284,7 +270,7 @@ static void failed_close_notify(void **state)
 		struct fixture *f = running(RELAY_KTLS_COPY, TLS_VERSION_1_3);
 
 		if (backend_ended)
-			feed_close_notify(f);
+			fixture_feed_close_notify(f);
 		fixture_run(f);
 		mock_feed_fin(&f->kernel.a);
 		f->kernel.b.write_error = EPIPE;
@@ -353,7 +339,7 @@ static void hang_up_of_a_socket_that_waits_does_not_spin(void **state)
 	f->kernel.b.room = 0;
 	mock_feed(&f->kernel.a, sent, 600000);
 	mock_feed_fin(&f->kernel.a);
-	feed_close_notify(f);
+	fixture_feed_close_notify(f);
 	fixture_run(f);
 	assert_alive(f);
 	assert_true(f->kernel.a.shut_for_writing);
@@ -372,7 +358,7 @@ static void hang_up_of_a_socket_that_waits_does_not_spin(void **state)
 	f->kernel.a.room = 0;
 	for (size_t at = 0; at < 600000; at += 12000)
 		mock_feed(&f->kernel.b, sent + at, 12000);
-	feed_close_notify(f);
+	fixture_feed_close_notify(f);
 	fixture_run(f);
 	assert_alive(f);
 	assert_true(f->kernel.b.shut_for_writing);
@@ -384,247 +370,6 @@ static void hang_up_of_a_socket_that_waits_does_not_spin(void **state)
 	assert_graceful(f);
 	fixture_free(f);
 	free(sent);
-}
-
-/* Ways into every state, then a reset from each side: both sockets are reset, whatever the state. */
-enum way {
-	WAY_NEW,
-	WAY_FLOWING,
-	WAY_TRANSMIT_BLOCKED,
-	WAY_RECEIVE_BLOCKED,
-	WAY_BOTH_BLOCKED,
-	WAY_DEFERRED,
-	WAY_CLOSING,
-	WAY_TRANSMIT_ENDED,
-	WAY_TRANSMIT_ENDED_RECEIVE_BLOCKED,
-	WAY_RECEIVE_ENDED,
-	WAY_RECEIVE_ENDED_TRANSMIT_BLOCKED,
-	WAYS,
-};
-
-static struct fixture *go(enum way way, enum relay_mode mode, uint64_t timeouts_ns)
-{
-	struct fixture *f = fixture_new(mode, way == WAY_DEFERRED ? TLS_VERSION_1_2 : TLS_VERSION_1_3);
-	bool by_session;
-
-	if (timeouts_ns) {
-		f->options.idle_ns = timeouts_ns;
-		f->worker.timeouts.stall_ns = timeouts_ns;
-		f->worker.timeouts.half_closed_ns = timeouts_ns;
-		if (f->worker.timeouts.ticket_window_ns)
-			f->worker.timeouts.ticket_window_ns = timeouts_ns;
-	}
-	fixture_start(f);
-	by_session = f->relay->to_gateway.mode == RELAY_USER_TLS || f->relay->to_gateway.mode == RELAY_TICKETS;
-
-	if (way == WAY_NEW)
-		return f;
-	if (way == WAY_TRANSMIT_BLOCKED || way == WAY_BOTH_BLOCKED || way == WAY_CLOSING ||
-	    way == WAY_RECEIVE_ENDED_TRANSMIT_BLOCKED)
-		f->kernel.b.room = way == WAY_CLOSING ? 7 : 0;
-	if (way == WAY_CLOSING)
-		f->kernel.b.send_buffer_error = EPERM;
-	if (way == WAY_RECEIVE_BLOCKED || way == WAY_BOTH_BLOCKED || way == WAY_TRANSMIT_ENDED_RECEIVE_BLOCKED)
-		f->kernel.a.room = 0;
-	mock_feed(&f->kernel.a, "request", 7);
-	if (by_session)
-		script(f, 8, "response");
-	else
-		mock_feed(&f->kernel.b, "response", 8);
-	fixture_run(f);
-	if (way == WAY_DEFERRED || way == WAY_CLOSING || way == WAY_TRANSMIT_ENDED ||
-	    way == WAY_TRANSMIT_ENDED_RECEIVE_BLOCKED)
-		mock_feed_fin(&f->kernel.a);
-	if (way == WAY_RECEIVE_ENDED || way == WAY_RECEIVE_ENDED_TRANSMIT_BLOCKED) {
-		if (f->options.session && f->relay->to_gateway.mode != RELAY_KTLS_COPY)
-			script(f, 0, NULL);
-		else if (f->options.session)
-			mock_feed_record(&f->kernel.b, TLS_CONTENT_ALERT, "\1\0", 2);
-		mock_feed_fin(&f->kernel.b);
-	}
-	fixture_run(f);
-	assert_alive(f);
-	return f;
-}
-
-static void reset_of_each_side_in_every_state(void **state)
-{
-	static const enum relay_mode modes[] = {RELAY_PLAIN, RELAY_USER_TLS, RELAY_TICKETS, RELAY_KTLS_COPY,
-	                                        RELAY_KTLS_SPLICE};
-
-	(void)state;
-	for (enum way way = 0; way < WAYS; way++) {
-		for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
-			for (int of_backend = 0; of_backend < 2; of_backend++) {
-				enum postern_reason expected = of_backend ? REASON_BACKEND_RESET : REASON_GATEWAY_RESET;
-				struct fixture *f = go(way, modes[i], 0);
-
-				/* OpenSSL reads B itself: what it meets there is in the session's script. */
-				if (of_backend && f->relay->receive == RECEIVE_FLOWING &&
-				    (f->relay->to_gateway.mode == RELAY_USER_TLS ||
-				     f->relay->to_gateway.mode == RELAY_TICKETS)) {
-					f->session.reason = REASON_BACKEND_RESET;
-					script(f, -ECONNRESET, NULL);
-				}
-				if (of_backend && modes[i] == RELAY_USER_TLS) {
-					f->session.reason = REASON_BACKEND_RESET;
-					f->session.write_error = -ECONNRESET;
-					f->session.shutdown_result = -ECONNRESET;
-				}
-				mock_reset(of_backend ? &f->kernel.b : &f->kernel.a, ECONNRESET);
-				fixture_run(f);
-				if (f->ends != 1 || f->reason != expected)
-					fail_msg("way %d, %s, reset of %s: seen %u ends, %s (%s)", (int)way,
-					         relay_mode_name(modes[i]), of_backend ? "B" : "A", f->ends,
-					         reason_name(f->reason), f->detail);
-				assert_reset(f, expected);
-				fixture_free(f);
-			}
-		}
-	}
-}
-
-static void abort_in_every_state(void **state)
-{
-	(void)state;
-	for (enum way way = 0; way < WAYS; way++) {
-		struct fixture *f = go(way, way == WAY_NEW ? RELAY_TICKETS : RELAY_KTLS_COPY, 40 * MILLISECOND);
-
-		relay_abort(f->relay, REASON_POLICY_CHANGED, "the detail");
-		assert_reset(f, REASON_POLICY_CHANGED);
-		assert_string_equal(f->detail, "the detail");
-		/* Whatever timer was armed must not fire into freed memory. */
-		fixture_wait(f, 50);
-		fixture_free(f);
-	}
-}
-
-/* An error page to a large upload: the backend answers, closes, and resets what still comes. */
-static void answer_before_a_reset_is_passed_on(void **state)
-{
-	struct fixture *f = running(RELAY_KTLS_COPY, TLS_VERSION_1_3);
-
-	(void)state;
-	/* Both sockets report in one round; A comes first, and its write meets the reset. */
-	mock_feed(&f->kernel.a, "the upload goes on", 18);
-	mock_feed(&f->kernel.b, "413 Content Too Large", 21);
-	feed_close_notify(f);
-	mock_reset(&f->kernel.b, ECONNRESET);
-	fixture_run(f);
-	assert_out(&f->kernel.a, "413 Content Too Large", 21);
-	assert_reset(f, REASON_BACKEND_RESET);
-	fixture_free(f);
-}
-
-static void idle_connection_ends(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
-	uint64_t begin;
-
-	(void)state;
-	f->worker.timeouts.idle_ns = 1;
-	f->options.idle_ns = 100 * MILLISECOND; /* the settings' own goes before the worker's */
-	fixture_start(f);
-	for (begin = monotonic_ns(); monotonic_ns() - begin < 250 * MILLISECOND;) {
-		mock_feed((monotonic_ns() / MILLISECOND) % 2 ? &f->kernel.a : &f->kernel.b, "x", 1);
-		fixture_run(f);
-		fixture_wait(f, 1);
-	}
-	assert_alive(f);
-	begin = monotonic_ns();
-	fixture_wait_end(f);
-	assert_true(monotonic_ns() - begin >= 80 * MILLISECOND);
-	assert_reset(f, REASON_IDLE_TIMEOUT);
-	fixture_free(f);
-}
-
-static void worker_has_an_idle_timeout_too(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_PLAIN, TLS_VERSION_1_3);
-
-	(void)state;
-	f->worker.timeouts.idle_ns = 2 * MILLISECOND;
-	fixture_start(f);
-	fixture_wait_end(f);
-	assert_reset(f, REASON_IDLE_TIMEOUT);
-	fixture_free(f);
-}
-
-static void stalled_direction_ends_both(void **state)
-{
-	(void)state;
-	for (int of_backend = 0; of_backend < 2; of_backend++) {
-		struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
-		struct mock_socket *sink = of_backend ? &f->kernel.b : &f->kernel.a;
-		uint64_t begin;
-
-		f->worker.timeouts.stall_ns = 120 * MILLISECOND;
-		fixture_start(f);
-		sink->room = 0;
-		sink->kernel_transmit = false; /* byte by byte */
-		mock_feed(of_backend ? &f->kernel.a : &f->kernel.b, "12345678901234567890", 20);
-		fixture_run(f);
-		/* Slow is not stalled: a byte each 20 ms. */
-		for (int i = 0; i < 8; i++) {
-			fixture_wait(f, 20);
-			sink->room = 1;
-			fixture_run(f);
-			assert_alive(f);
-		}
-		assert_int_equal(sink->out_size, 8);
-		begin = monotonic_ns();
-		fixture_wait_end(f);
-		assert_true(monotonic_ns() - begin >= 100 * MILLISECOND);
-		assert_reset(f, REASON_STALLED);
-		assert_non_null(strstr(f->detail, of_backend ? "backend" : "gateway"));
-		fixture_free(f);
-	}
-}
-
-/* Each time that a direction blocks, the time begins anew. */
-static void blocked_again_is_not_stalled_since_then(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
-
-	(void)state;
-	f->worker.timeouts.stall_ns = 150 * MILLISECOND;
-	fixture_start(f);
-	for (int i = 0; i < 2; i++) {
-		f->kernel.b.room = 0;
-		mock_feed(&f->kernel.a, "x", 1);
-		fixture_run(f);
-		assert_int_equal(f->relay->transmit, TRANSMIT_BLOCKED);
-		if (i == 1)
-			break;
-		f->kernel.b.room = SIZE_MAX;
-		fixture_run(f);
-		fixture_wait(f, 100);
-	}
-	fixture_wait(f, 100);
-	assert_alive(f);
-	fixture_wait_end(f);
-	assert_reset(f, REASON_STALLED);
-	fixture_free(f);
-}
-
-/* Bytes that are not there cannot stall. */
-static void idle_is_not_stalled(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
-
-	(void)state;
-	f->worker.timeouts.stall_ns = 2 * MILLISECOND;
-	fixture_start(f);
-	f->kernel.b.room = 0;
-	mock_feed(&f->kernel.a, "x", 1);
-	fixture_run(f);
-	assert_int_not_equal(f->relay->stall_timer.due_ns, 0);
-	f->kernel.b.room = SIZE_MAX;
-	fixture_run(f);
-	fixture_wait(f, 6);
-	assert_alive(f);
-	assert_int_equal(f->relay->stall_timer.due_ns, 0);
-	fixture_free(f);
 }
 
 static void failed_start_leaves_everything_to_the_caller(void **state)
@@ -664,14 +409,6 @@ int main(void)
 	        cmocka_unit_test(failed_close_notify),
 	        cmocka_unit_test(truncation_after_the_gateways_end),
 	        cmocka_unit_test(hang_up_of_a_socket_that_waits_does_not_spin),
-	        cmocka_unit_test(reset_of_each_side_in_every_state),
-	        cmocka_unit_test(abort_in_every_state),
-	        cmocka_unit_test(answer_before_a_reset_is_passed_on),
-	        cmocka_unit_test(idle_connection_ends),
-	        cmocka_unit_test(worker_has_an_idle_timeout_too),
-	        cmocka_unit_test(stalled_direction_ends_both),
-	        cmocka_unit_test(blocked_again_is_not_stalled_since_then),
-	        cmocka_unit_test(idle_is_not_stalled),
 	        cmocka_unit_test(failed_start_leaves_everything_to_the_caller),
 	};
 

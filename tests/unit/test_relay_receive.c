@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* B->A->G on the mock kernel: records of every type, tickets before TLS_RX, splice, short writes, the peer's faults. */
+/* B->A->G on the mock kernel: records of every type, splice, short writes, the peer's faults. */
 #include "relay_fixture.h"
 
 #include <errno.h>
@@ -8,15 +8,6 @@
 #define KEY_UPDATE "\30\0\0\1\0"
 
 static const enum relay_mode kernel_modes[] = {RELAY_KTLS_COPY, RELAY_KTLS_SPLICE};
-
-/* One read of the session's script, and the readable socket that goes with it. */
-static void script(struct fixture *f, ssize_t result, const char *bytes, bool at_boundary)
-{
-	struct fake_read *next = &f->session.reads[f->session.read_count++];
-
-	*next = (struct fake_read){.result = result, .bytes = bytes, .at_boundary = at_boundary};
-	mock_feed(&f->kernel.b, "r", 1);
-}
 
 /* A connection that runs in mode; in RELAY_KTLS_SPLICE it is splicing already. */
 static struct fixture *running(enum relay_mode mode, enum tls_version version)
@@ -343,180 +334,6 @@ static void splice_begins_with_a_stream_and_ends_with_a_short_record(void **stat
 	free(sent);
 }
 
-static void tickets_come_before_the_kernel_reads(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_TICKETS, TLS_VERSION_1_3);
-	struct relay_stats stats;
-
-	(void)state;
-	f->options.no_pad = true;
-	fixture_start(f);
-	script(f, -EAGAIN, NULL, true); /* a ticket, taken by OpenSSL */
-	script(f, -EAGAIN, NULL, false);
-	fixture_run(f);
-	relay_stats(f->relay, &stats);
-	assert_int_equal(stats.to_gateway, RELAY_TICKETS);
-	assert_int_equal(stats.to_backend, RELAY_KTLS_COPY);
-	assert_int_equal(stats.mode_reason, REASON_TICKETS_PENDING);
-	assert_false(f->session.receive_armed);
-	assert_false(f->session.freed);
-	script(f, 6, "first ", true);
-	fixture_run(f);
-	/* Handed over, and from here on the kernel reads. */
-	assert_out(&f->kernel.a, "first ", 6);
-	assert_true(f->session.receive_armed);
-	assert_true(f->session.freed);
-	assert_true(f->kernel.b.no_pad);
-	relay_stats(f->relay, &stats);
-	assert_int_equal(stats.to_gateway, RELAY_KTLS_COPY);
-	assert_int_equal(stats.mode_reason, REASON_NONE);
-	assert_int_equal(f->relay->ticket_timer.due_ns, 0);
-	mock_feed(&f->kernel.b, "second", 6);
-	fixture_run(f);
-	assert_out(&f->kernel.a, "first second", 12);
-	fixture_free(f);
-}
-
-static void first_data_off_a_boundary_waits_for_the_next(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_TICKETS, TLS_VERSION_1_3);
-
-	(void)state;
-	fixture_start(f);
-	script(f, 4, "one ", false);
-	script(f, -EAGAIN, NULL, false);
-	fixture_run(f);
-	assert_false(f->session.receive_armed);
-	script(f, 4, "two ", true);
-	fixture_run(f);
-	assert_true(f->session.receive_armed);
-	assert_out(&f->kernel.a, "one two ", 8);
-	fixture_free(f);
-}
-
-static void ticket_window_ends(void **state)
-{
-	(void)state;
-	for (int boundary = 0; boundary < 2; boundary++) {
-		struct fixture *f = fixture_new(RELAY_TICKETS, TLS_VERSION_1_3);
-		uint64_t begin;
-
-		f->worker.timeouts.ticket_window_ns = 5 * MILLISECOND;
-		f->session.at_boundary = boundary != 0;
-		fixture_start(f);
-		begin = monotonic_ns();
-		while (f->relay->ticket_timer.due_ns)
-			assert_int_equal(loop_step(f->loop, 0), 0);
-		assert_true(monotonic_ns() - begin >= 4 * MILLISECOND);
-		assert_int_equal(f->session.receive_armed, boundary);
-		if (!boundary) {
-			script(f, -EAGAIN, NULL, true); /* the rest of the ticket */
-			fixture_run(f);
-			assert_true(f->session.receive_armed);
-		}
-		fixture_free(f);
-	}
-}
-
-static void tls_1_2_is_armed_at_once(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_TICKETS, TLS_VERSION_1_2);
-
-	(void)state;
-	f->options.no_pad = true;
-	assert_int_equal(relay_start(&f->worker, &f->options, &f->relay), 0);
-	assert_true(f->session.receive_armed);
-	assert_true(f->session.freed);
-	assert_int_equal(f->relay->ticket_timer.due_ns, 0);
-	assert_false(f->kernel.b.no_pad); /* there is no padding in 1.2 */
-	fixture_free(f);
-}
-
-static void tls_1_2_off_a_boundary_is_armed_later(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_TICKETS, TLS_VERSION_1_2);
-
-	(void)state;
-	f->session.at_boundary = false;
-	fixture_start(f);
-	assert_false(f->session.receive_armed);
-	script(f, 4, "data", true);
-	fixture_run(f);
-	assert_true(f->session.receive_armed);
-	fixture_free(f);
-}
-
-static void refused_receive_stays_with_openssl(void **state)
-{
-	static const struct {
-		int error;
-		enum postern_reason reason;
-	} errors[] = {
-	        {-ENOENT, REASON_KTLS_CIPHER},
-	        {-EINVAL, REASON_KERNEL_TLS_FAILED},
-	        {-ENOMEM, REASON_KERNEL_TLS_FAILED},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
-		struct fixture *f = fixture_new(RELAY_TICKETS, TLS_VERSION_1_3);
-		struct relay_stats stats;
-
-		f->session.arm_error = errors[i].error;
-		fixture_start(f);
-		script(f, 4, "one ", true);
-		script(f, 3, "two", true);
-		fixture_run(f);
-		assert_out(&f->kernel.a, "one two", 7);
-		assert_false(f->session.freed); /* it reads on */
-		relay_stats(f->relay, &stats);
-		assert_int_equal(stats.to_gateway, RELAY_USER_TLS);
-		assert_int_equal(stats.to_backend, RELAY_KTLS_COPY);
-		assert_int_equal(stats.mode_reason, errors[i].reason);
-		fixture_free(f);
-	}
-}
-
-static void no_pad_is_an_option_only(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_TICKETS, TLS_VERSION_1_3);
-
-	(void)state;
-	f->options.no_pad = true;
-	f->kernel.no_pad_error = ENOPROTOOPT;
-	fixture_start(f);
-	script(f, 4, "data", true);
-	fixture_run(f);
-	mock_feed(&f->kernel.b, " more", 5);
-	fixture_run(f);
-	assert_alive(f);
-	assert_out(&f->kernel.a, "data more", 9);
-	fixture_free(f);
-}
-
-/* The kernel seals, OpenSSL opens: the proof may have refused one direction only. */
-static void receive_that_is_not_proved_stays_in_user_space(void **state)
-{
-	struct fixture *f = fixture_new(RELAY_TICKETS, TLS_VERSION_1_3);
-	struct relay_stats stats;
-
-	(void)state;
-	f->options.kernel_receive = false;
-	f->options.user_mode_reason = REASON_KTLS_UNPROVED;
-	f->worker.timeouts.ticket_window_ns = 0;
-	fixture_start(f);
-	script(f, 3, "abc", true);
-	mock_feed(&f->kernel.a, "up", 2);
-	fixture_run(f);
-	assert_out(&f->kernel.a, "abc", 3);
-	assert_out(&f->kernel.b, "up", 2);
-	assert_false(f->session.receive_armed);
-	relay_stats(f->relay, &stats);
-	assert_int_equal(stats.to_gateway, RELAY_USER_TLS);
-	assert_int_equal(stats.mode_reason, REASON_KTLS_UNPROVED);
-	fixture_free(f);
-}
-
 static void session_failure_gives_its_reason(void **state)
 {
 	static const enum relay_mode modes[] = {RELAY_USER_TLS, RELAY_TICKETS};
@@ -530,8 +347,8 @@ static void session_failure_gives_its_reason(void **state)
 		fixture_start(f);
 		f->session.reason = reasons[i / 2];
 		f->session.detail = "what the session says";
-		script(f, 4, "data", false);
-		script(f, -ECONNRESET, NULL, false);
+		fixture_script(f, 4, "data", false);
+		fixture_script(f, -ECONNRESET, NULL, false);
 		fixture_run(f);
 		assert_reset(f, reasons[i / 2]);
 		assert_string_equal(f->detail, "what the session says");
@@ -607,14 +424,6 @@ int main(void)
 	        cmocka_unit_test(bytes_without_a_type_are_not_passed_on),
 	        cmocka_unit_test(end_without_close_notify_is_a_reset),
 	        cmocka_unit_test(splice_begins_with_a_stream_and_ends_with_a_short_record),
-	        cmocka_unit_test(tickets_come_before_the_kernel_reads),
-	        cmocka_unit_test(first_data_off_a_boundary_waits_for_the_next),
-	        cmocka_unit_test(ticket_window_ends),
-	        cmocka_unit_test(tls_1_2_is_armed_at_once),
-	        cmocka_unit_test(tls_1_2_off_a_boundary_is_armed_later),
-	        cmocka_unit_test(refused_receive_stays_with_openssl),
-	        cmocka_unit_test(no_pad_is_an_option_only),
-	        cmocka_unit_test(receive_that_is_not_proved_stays_in_user_space),
 	        cmocka_unit_test(session_failure_gives_its_reason),
 	        cmocka_unit_test(key_limit_counts_what_is_read),
 	        cmocka_unit_test(gateway_that_takes_no_bytes_any_more_ends_both),
