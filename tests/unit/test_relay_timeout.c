@@ -2,6 +2,25 @@
 /* Connections that end by time, on the mock kernel: idle ones and stalled ones, and those that are neither. */
 #include "relay_fixture.h"
 
+#define MINUTE (UINT64_C(60000) * MILLISECOND) /* a machine has been up for some of them */
+
+/*
+ * Time is made to have passed, not waited for: a connection is as old as the test says, and its timer expires when the
+ * test says so. So no load of the machine decides.
+ */
+static void expire(struct fixture *f, struct loop_timer *timer)
+{
+	loop_timer_cancel(f->loop, timer);
+	timer->on_expire(timer);
+}
+
+/* Its timer was set again, to within the time that is left. */
+static void assert_looks_again(const struct loop_timer *timer, uint64_t left_ns)
+{
+	assert_int_not_equal(timer->due_ns, 0);
+	assert_true(timer->due_ns <= monotonic_ns() + left_ns);
+}
+
 static void idle_connection_ends(void **state)
 {
 	struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
@@ -9,17 +28,24 @@ static void idle_connection_ends(void **state)
 
 	(void)state;
 	f->worker.timeouts.idle_ns = 1;
-	f->options.idle_ns = 100 * MILLISECOND; /* the settings' own goes before the worker's */
+	f->options.idle_ns = MINUTE; /* the settings' own goes before the worker's */
 	fixture_start(f);
-	for (begin = monotonic_ns(); monotonic_ns() - begin < 250 * MILLISECOND;) {
-		mock_feed((monotonic_ns() / MILLISECOND) % 2 ? &f->kernel.a : &f->kernel.b, "x", 1);
+	for (int i = 0; i < 8; i++) { /* bytes of either side keep it */
+		f->relay->to_backend.moved_ns -= MINUTE / 2 + MINUTE / 4;
+		f->relay->to_gateway.moved_ns -= MINUTE / 2 + MINUTE / 4;
+		mock_feed(i % 2 ? &f->kernel.a : &f->kernel.b, "x", 1);
 		fixture_run(f);
-		fixture_wait(f, 1);
+		expire(f, &f->relay->idle_timer);
+		assert_alive(f);
+		assert_looks_again(&f->relay->idle_timer, MINUTE);
 	}
-	assert_alive(f);
 	begin = monotonic_ns();
+	f->relay->idle_ns = 20 * MILLISECOND;
+	mock_feed(&f->kernel.a, "x", 1);
+	fixture_run(f);
+	expire(f, &f->relay->idle_timer);
 	fixture_wait_end(f);
-	assert_true(monotonic_ns() - begin >= 80 * MILLISECOND);
+	assert_true(monotonic_ns() - begin >= 20 * MILLISECOND);
 	assert_reset(f, REASON_IDLE_TIMEOUT);
 	fixture_free(f);
 }
@@ -42,25 +68,33 @@ static void stalled_direction_ends_both(void **state)
 	for (int of_backend = 0; of_backend < 2; of_backend++) {
 		struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
 		struct mock_socket *sink = of_backend ? &f->kernel.b : &f->kernel.a;
-		uint64_t begin;
+		uint64_t *moved_ns, begin = 0;
 
-		f->worker.timeouts.stall_ns = 120 * MILLISECOND;
+		f->worker.timeouts.stall_ns = MINUTE;
 		fixture_start(f);
+		moved_ns = of_backend ? &f->relay->to_backend.moved_ns : &f->relay->to_gateway.moved_ns;
 		sink->room = 0;
 		sink->kernel_transmit = false; /* byte by byte */
 		mock_feed(of_backend ? &f->kernel.a : &f->kernel.b, "12345678901234567890", 20);
 		fixture_run(f);
-		/* Slow is not stalled: a byte each 20 ms. */
-		for (int i = 0; i < 8; i++) {
-			fixture_wait(f, 20);
+		assert_looks_again(&f->relay->stall_timer, MINUTE);
+		/* Slow is not stalled: a byte each three quarters of the limit. */
+		for (size_t i = 0; i < 8; i++) {
+			*moved_ns -= MINUTE / 2 + MINUTE / 4;
+			expire(f, &f->relay->stall_timer);
+			assert_alive(f);
+			assert_looks_again(&f->relay->stall_timer, MINUTE / 4);
+			begin = monotonic_ns();
 			sink->room = 1;
 			fixture_run(f);
 			assert_alive(f);
+			assert_int_equal(sink->out_size, i + 1);
+			assert_true(*moved_ns >= begin);
 		}
-		assert_int_equal(sink->out_size, 8);
-		begin = monotonic_ns();
+		f->worker.timeouts.stall_ns = 20 * MILLISECOND;
+		expire(f, &f->relay->stall_timer);
 		fixture_wait_end(f);
-		assert_true(monotonic_ns() - begin >= 100 * MILLISECOND);
+		assert_true(monotonic_ns() - begin >= 20 * MILLISECOND);
 		assert_reset(f, REASON_STALLED);
 		assert_non_null(strstr(f->detail, of_backend ? "backend" : "gateway"));
 		fixture_free(f);
@@ -73,21 +107,27 @@ static void blocked_again_is_not_stalled_since_then(void **state)
 	struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
 
 	(void)state;
-	f->worker.timeouts.stall_ns = 150 * MILLISECOND;
+	f->worker.timeouts.stall_ns = MINUTE;
 	fixture_start(f);
 	for (int i = 0; i < 2; i++) {
+		f->relay->to_backend.moved_ns -= 2 * MINUTE; /* nothing moved for so long, and nothing was blocked */
 		f->kernel.b.room = 0;
 		mock_feed(&f->kernel.a, "x", 1);
 		fixture_run(f);
 		assert_int_equal(f->relay->transmit, TRANSMIT_BLOCKED);
+		expire(f, &f->relay->stall_timer);
+		assert_alive(f);
+		assert_looks_again(&f->relay->stall_timer, MINUTE);
+		f->relay->to_backend.moved_ns -= MINUTE / 2;
+		expire(f, &f->relay->stall_timer);
+		assert_alive(f);
 		if (i == 1)
 			break;
 		f->kernel.b.room = SIZE_MAX;
 		fixture_run(f);
-		fixture_wait(f, 100);
 	}
-	fixture_wait(f, 100);
-	assert_alive(f);
+	f->relay->to_backend.moved_ns -= MINUTE / 2;
+	expire(f, &f->relay->stall_timer);
 	fixture_wait_end(f);
 	assert_reset(f, REASON_STALLED);
 	fixture_free(f);
@@ -99,7 +139,7 @@ static void idle_is_not_stalled(void **state)
 	struct fixture *f = fixture_new(RELAY_KTLS_COPY, TLS_VERSION_1_3);
 
 	(void)state;
-	f->worker.timeouts.stall_ns = 2 * MILLISECOND;
+	f->worker.timeouts.stall_ns = MINUTE;
 	fixture_start(f);
 	f->kernel.b.room = 0;
 	mock_feed(&f->kernel.a, "x", 1);
@@ -107,7 +147,8 @@ static void idle_is_not_stalled(void **state)
 	assert_int_not_equal(f->relay->stall_timer.due_ns, 0);
 	f->kernel.b.room = SIZE_MAX;
 	fixture_run(f);
-	fixture_wait(f, 6);
+	f->relay->to_backend.moved_ns -= 2 * MINUTE;
+	expire(f, &f->relay->stall_timer);
 	assert_alive(f);
 	assert_int_equal(f->relay->stall_timer.due_ns, 0);
 	fixture_free(f);
