@@ -11,8 +11,9 @@
  * gets it. Who asks while one runs waits for it. It is set up when somebody first asks. Control thread; nothing here
  * waits.
  *
- * The destination is PATH_PROBE_ADDRESS (192.0.2.2, TEST-NET-1 of RFC 5737), port 443. Its key stays in the kernel's
- * map; no snapshot names it, and a gateway that connects there is refused.
+ * The destination is PATH_PROBE_ADDRESS (192.0.2.2, TEST-NET-1 of RFC 5737), port 8443: not one below 1024, which takes
+ * CAP_NET_BIND_SERVICE, and deploy/ does not grant that. Its key stays in the kernel's map; no snapshot names it, and a
+ * gateway that connects there is refused.
  */
 #ifndef POSTERN_CONTROL_PATH_PROBE_H
 #define POSTERN_CONTROL_PATH_PROBE_H

@@ -11,7 +11,7 @@
 #include "postern/abi.h"
 
 #define PATH_PROBE_ADDRESS_TEXT "192.0.2.2" /* PROOF_CHILD_ADDRESS; TEST-NET-1 of RFC 5737 */
-#define PATH_PROBE_PORT         443
+#define PATH_PROBE_PORT         8443
 
 struct postern_destination_key path_probe_key(void);
 bool path_probe_is_key(const struct postern_destination_key *key);

@@ -6,7 +6,7 @@
  *   UnprotectedGatewayPod  a gateway's pod runs on a node without a ready agent, for findings' grace or longer
  *   StartRace              a gateway's pod has no gate: it may dial before its hooks are on (an init container
  *                          postern-gate, deploy/)
- *   and what pod_gateways.h finds (GatewayDoesTls, InvalidAnnotation)
+ *   and what pod_gateways.h finds (GatewayDoesBackendTLS, InvalidAnnotation)
  *
  * Pods that are merely observed have neither of the first two: nothing is promised for them.
  */

@@ -107,7 +107,7 @@ def killed(world):
 def reserved(world):
     expect("readyz", world.ready(), (200, "ready"))
     try:
-        world.gateway.connect("192.0.2.2", 443).close()
+        world.gateway.connect("192.0.2.2", 8443).close()
         seen = "success"
     except OSError as error:
         seen = type(error).__name__
