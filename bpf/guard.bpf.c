@@ -177,13 +177,17 @@ static __always_inline void end_note(struct postern_judged_socket *note, __u64 g
 SEC("cgroup_skb/egress")
 int guard(struct __sk_buff *skb)
 {
-	struct bpf_sock *sk = socket_of(skb);
 	const struct postern_passed_socket *passed = NULL;
 	struct postern_judged_socket *note = NULL;
 	struct packet packet = {};
 	enum packet_kind kind;
+	struct bpf_sock *sk;
 	__u64 generation;
 
+	/* What only acknowledges or resets a connection carries nothing, wherever it goes: no look at the socket. */
+	if (only_acknowledges(skb))
+		return PASS;
+	sk = socket_of(skb);
 	if (sk) {
 		note = bpf_sk_storage_get(&judged_socket, sk, NULL, 0);
 		if (note && note->generation && note->generation == generation_now() &&
@@ -197,7 +201,7 @@ int guard(struct __sk_buff *skb)
 		return sk && kind == PACKET_TCP && (packet.payload_length || packet.ends) && !peer_is_there(skb, sk)
 		               ? DROP
 		               : PASS;
-	/* What only acknowledges or ends a connection carries nothing; FIN and RST of a pooled one must get out. */
+	/* FIN and RST of a pooled connection must get out, whatever its headers look like. */
 	if (kind == PACKET_TCP && !packet.opens && packet.payload_length == 0)
 		return PASS;
 	if (sk && !note && kind == PACKET_TCP && is_long(sk))

@@ -185,6 +185,37 @@ static __always_inline bool goes_to(const struct __sk_buff *skb, const struct po
 	return false;
 }
 
+/* A bare acknowledgement, or a RST: parse_packet() would say PACKET_TCP, not opens, not ends, payload_length 0. */
+static __always_inline bool says_nothing(const struct __sk_buff *skb, const struct tcphdr *tcp, __u32 offset)
+{
+	return tcp->doff * 4 >= sizeof(*tcp) && !tcp->syn && !tcp->fin && skb->len == offset + tcp->doff * 4;
+}
+
+/* Half of a stream's packets, told without a call of a helper. False where it takes more than a look to know. */
+static __always_inline bool only_acknowledges(const struct __sk_buff *skb)
+{
+	if (skb->protocol == bpf_htons(0x0800)) {
+		const struct {
+			struct iphdr ip;
+			struct tcphdr tcp;
+		} *headers = linear(skb, 0, sizeof(*headers));
+
+		return headers && headers->ip.ihl == 5 && headers->ip.protocol == IPPROTO_TCP &&
+		       !(headers->ip.frag_off & IP_FRAGMENT_BITS) &&
+		       says_nothing(skb, &headers->tcp, sizeof(headers->ip));
+	}
+	if (skb->protocol == bpf_htons(0x86dd)) {
+		const struct {
+			struct ipv6hdr ip;
+			struct tcphdr tcp;
+		} *headers = linear(skb, 0, sizeof(*headers));
+
+		return headers && headers->ip.nexthdr == IPPROTO_TCP &&
+		       says_nothing(skb, &headers->tcp, sizeof(headers->ip));
+	}
+	return false;
+}
+
 static __always_inline enum packet_kind parse_packet(struct __sk_buff *skb, enum postern_helper_site site,
                                                      struct packet *packet)
 {
