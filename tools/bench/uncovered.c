@@ -5,7 +5,7 @@
  * process that moves between a cgroup with all hooks and one without, and measures its own CPU time; the turns
  * alternate. The policy has 10,000 keys; the destination is a miss outside the cluster (as the Internet is), a miss
  * inside it, and a key that is known and PLAIN. A third cgroup has programs that do nothing in the places of ours: what
- * the kernel takes for calling any.
+ * the kernel takes for calling any. What each program takes by the kernel's own count is measured in turns of its own.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -24,6 +24,7 @@
 #include "ends.h"
 #include "hooks_fixture.h"
 #include "placed.h"
+#include "programs.h"
 #include "report.h"
 
 #define KEYS      10000
@@ -33,8 +34,10 @@
 #define KNOWN     "203.0.113.21"
 #define CONNECTS  5000
 #define MEGABYTES 128
-#define TURNS     21
+#define TURNS     21 /* POSTERN_BENCH_REPEATS: fewer */
+#define COUNTED   5  /* turns in which the kernel counts what programs run */
 
+static size_t turns = TURNS;
 static char other_cgroup[256];
 static char empty_cgroup[256];
 static uint8_t bytes[65536];
@@ -145,7 +148,7 @@ static double once(const char *cgroup, struct turn *turn, int (*run)(void *conte
 static void compare(const char *cgroup, struct turn *turn, int (*run)(void *context), double *with, double *without,
                     double *difference, double *ratio)
 {
-	for (size_t i = 0; i < TURNS; i++) {
+	for (size_t i = 0; i < turns; i++) {
 		if (i % 2)
 			without[i] = once(other_cgroup, turn, run);
 		with[i] = once(cgroup, turn, run);
@@ -158,6 +161,35 @@ static void compare(const char *cgroup, struct turn *turn, int (*run)(void *cont
 	}
 }
 
+/* Each program's time of a run, and how often it ran in a connect or for a MB. */
+static void show_programs(const char *cgroup, const char *what, struct turn *turn, int (*run)(void *context),
+                          size_t units)
+{
+	double ns[PROGRAMS_MAX][COUNTED], runs[PROGRAMS_MAX];
+	struct program_times before, after;
+	int counting = programs_count();
+	char name[128];
+
+	for (size_t i = 0; i < COUNTED; i++) {
+		programs_read(cgroup, &before);
+		(void)once(cgroup, turn, run);
+		programs_read(cgroup, &after);
+		for (size_t j = 0; j < after.count; j++) {
+			uint64_t times = after.at[j].runs - before.at[j].runs;
+
+			ns[j][i] = times ? (double)(after.at[j].ns - before.at[j].ns) / (double)times : 0;
+			runs[j] = (double)times / (double)units;
+		}
+	}
+	close(counting);
+	for (size_t j = 0; j < after.count; j++) {
+		if (runs[j] < 0.5)
+			continue;
+		snprintf(name, sizeof(name), "%s, program %s, %.1f times", what, after.at[j].name, runs[j]);
+		report(name, "ns", ns[j], COUNTED, NULL, 0, NULL);
+	}
+}
+
 static void uncovered(struct fixture *fixture)
 {
 	static const struct {
@@ -166,30 +198,38 @@ static void uncovered(struct fixture *fixture)
 	} destinations[] = {{"outside the cluster", OUTSIDE}, {"inside, unknown", INSIDE}, {"known and plain", KNOWN}};
 	static struct echo echo = {.port = PORT};
 	double with[TURNS], without[TURNS], difference[TURNS], ratio[TURNS];
+	const char *wanted = getenv("POSTERN_BENCH_REPEATS");
 	struct turn *turn = shared_memory(sizeof(*turn));
 	pid_t backend = place_listener(other_cgroup, -1, echo_run, &echo, &echo.ready);
 	char name[96];
 
+	if (wanted && strtoul(wanted, NULL, 10) > 0 && strtoul(wanted, NULL, 10) < TURNS)
+		turns = strtoul(wanted, NULL, 10);
 	for (size_t i = 0; i < ARRAY_SIZE(destinations); i++) {
 		turn->address = destinations[i].address;
 		compare(fixture->gateway_cgroup, turn, connects, with, without, difference, ratio);
 		snprintf(name, sizeof(name), "uncovered connect, %s, no hooks", destinations[i].name);
-		report(name, "us", without, TURNS, NULL, 0, NULL);
+		report(name, "us", without, turns, NULL, 0, NULL);
 		snprintf(name, sizeof(name), "uncovered connect, %s, added", destinations[i].name);
-		report(name, "us", difference, TURNS, "2 us", 2, "<= 1.00");
+		report(name, "us", difference, turns, "2 us", 2, "<= 1.00");
+		snprintf(name, sizeof(name), "uncovered connect, %s", destinations[i].name);
+		show_programs(fixture->gateway_cgroup, name, turn, connects, CONNECTS);
 	}
 	turn->address = OUTSIDE;
 	compare(empty_cgroup, turn, connects, with, without, difference, ratio);
-	report("uncovered connect, added by programs that do nothing", "us", difference, TURNS, NULL, 0, NULL);
+	report("uncovered connect, added by programs that do nothing", "us", difference, turns, NULL, 0, NULL);
+	show_programs(empty_cgroup, "uncovered connect", turn, connects, CONNECTS);
 	compare(empty_cgroup, turn, stream, with, without, difference, ratio);
-	report("uncovered MB, with programs that do nothing", "x", ratio, TURNS, "no hooks", 1, NULL);
+	report("uncovered MB, with programs that do nothing", "x", ratio, turns, "no hooks", 1, NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(destinations); i++) {
 		turn->address = destinations[i].address;
 		compare(fixture->gateway_cgroup, turn, stream, with, without, difference, ratio);
 		snprintf(name, sizeof(name), "uncovered MB, %s, no hooks", destinations[i].name);
-		report(name, "us", without, TURNS, NULL, 0, NULL);
+		report(name, "us", without, turns, NULL, 0, NULL);
 		snprintf(name, sizeof(name), "uncovered MB, %s, with hooks", destinations[i].name);
-		report(name, "x", ratio, TURNS, "no hooks", 1, "<= 1.01");
+		report(name, "x", ratio, turns, "no hooks", 1, "<= 1.01");
+		snprintf(name, sizeof(name), "uncovered MB, %s", destinations[i].name);
+		show_programs(fixture->gateway_cgroup, name, turn, stream, MEGABYTES);
 	}
 	take_away(backend);
 }
