@@ -130,7 +130,7 @@ def connections_possible():
 def show_kernel(added, kernel, slab, sock):
     """Each: before and after."""
     for kind in kernel[0]:
-        row(f"idle connection, the agent's cgroup, {kind} of the kernel", (kernel[1][kind] - kernel[0][kind]) / added, "B")
+        row(f"idle connection, kernel memory of the agent's cgroup, {kind}", (kernel[1][kind] - kernel[0][kind]) / added, "B")
     row("idle connection, slab of the whole machine, all four sockets and two processes beside",
         (slab[1][0] - slab[0][0]) / added, "B")
     row("idle connection, TCP buffers of the whole machine (sockstat)", (sock[1] - sock[0]) / added, "B")
