@@ -14,82 +14,11 @@ from pathlib import Path
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from lib import containerd
-from lib.capture import Capture
-from lib.case import SLOWNESS, case, expect, expect_that, main, skip, times
-from lib.paths import POSTERNCTL, PYTHON, REPOSITORY, cgroup2_mount
-from lib.pods_world import MARKER, PORT, PodsWorld
+from lib.case import case, expect, expect_that, main, skip, times
+from lib.paths import cgroup2_mount
+from lib.pods_world import PORT
+from lib.runtime_world import WITHIN, RuntimeWorld, listening, namespaces_of, run_gate
 from lib.waiting import until
-
-DIALER = REPOSITORY / "tests/lib/dialer.py"
-NOBODY = 65532  # as deploy/ runs the gate
-WITHIN = 30 * SLOWNESS
-
-
-class RuntimeWorld(PodsWorld):
-    def _build(self):
-        containerd.need()
-        super()._build()
-        self.containerd = self.close_at_end(containerd.Containerd(self))
-        print(f"     {containerd.version()}", flush=True)
-
-    def wire(self):
-        return Capture(self.network["backend"], MARKER)
-
-    def dial(self, pod, name="main", address=None):
-        """A container that dials the covered Service from its first instruction on, again and again."""
-        address, port = address or (self.covered.vip4, 80)
-        return pod.container(name, PYTHON, DIALER, address, port, MARKER.decode())
-
-    def through_tls(self):
-        """The next connection that the backend gets is TLS and carries the marker; those of before are forgotten."""
-        while self.backends[0].waiting():
-            self.backends[0].take().close()
-        peer = self.backends[0].take(WITHIN)
-        expect("what the backend got through TLS", peer.receive_exactly(len(MARKER)), MARKER)
-        peer.close()
-
-    def expect_found(self, pod):
-        """The agent's gateway is that pod: its cgroup, and its network namespace, where the listeners are."""
-        gateway = self.until_ready(f"default/{pod.name}", WITHIN)
-        expect("its cgroup", gateway["cgroup"], str(pod.cgroup))
-        expect("the runtime's own word", pod.cgroup_of(pod.pid), pod.cgroup / pod.sandbox)
-        expect_that("its namespace is its own", pod.network_namespace() != os.stat("/proc/self/ns/net").st_ino,
-                    pod.network_namespace())
-        wanted = set(gateway["listeners"])
-        expect_that("the agent listens in the pod's namespace", wanted and wanted <= listening(pod.pid),
-                    (sorted(wanted), sorted(listening(pod.pid))))
-        return gateway
-
-
-def listening(pid):
-    """Ports at 127.0.0.1 in the network namespace of a process."""
-    rows = (line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
-    return {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and row[1].startswith("0100007F")}
-
-
-def namespaces_of(pid):
-    """Inodes of the network namespaces that a process has open."""
-    found = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
-        except OSError:
-            continue
-        if target.startswith("net:["):
-            found.add(int(target[5:-1]))
-    return found
-
-
-def run_gate(world, pod):
-    pod.publish(gated=True, started=False)
-    gate = pod.container("gate", POSTERNCTL, "gate", user=NOBODY)
-    expect("the gate's status", pod.ended(gate), 0)
-    expect_that("the gate names the gateway", any(f"gateway=default/{pod.name} " in line for line in pod.output("gate")),
-                pod.output("gate"))
-    pod.stop_container(gate)
-    return world.expect_found(pod)
-
 
 @case("sandbox, gate, gateway: the agent finds cgroup and namespace; every byte is TLS from the first on", limit=300)
 def found(world):

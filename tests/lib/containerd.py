@@ -52,7 +52,7 @@ stream_server_port = "0"
 bin_dir = "{plugins}"
 conf_dir = "{cni}"
 [plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "native"
+snapshotter = "{snapshotter}"
 default_runtime_name = "runc"
 """
 
@@ -81,6 +81,8 @@ class Containerd:
         self.directory = world.new_directory("containerd")
         self.cgroup = world.cgroups.make("containerd")
         self.socket = self.directory / "containerd.sock"
+        # Without overlayfs each container is a copy of its image: right, and slow.
+        self.snapshotter = "overlayfs" if "\toverlay\n" in Path("/proc/filesystems").read_text() else "native"
         (self.directory / "cni").mkdir()
         (self.directory / "cni/10-pods.conflist").write_text(json.dumps({
             "cniVersion": "0.4.0", "name": f"postern{os.getpid()}", "plugins": [{
@@ -90,13 +92,14 @@ class Containerd:
         self.configuration = self.directory / "config.toml"
         self.configuration.write_text(CONFIGURATION.format(
             root=self.directory / "root", state=self.directory / "state", socket=self.socket, image=IMAGE,
-            plugins=PLUGINS, cni=self.directory / "cni") + "".join(
+            plugins=PLUGINS, cni=self.directory / "cni", snapshotter=self.snapshotter) + "".join(
                 RUNTIME.format(name=name, path=shutil.which(name)) for name in ("runc", "crun") if shutil.which(name)))
         self.runtime = cri.Runtime(self.socket, within=60 * SLOWNESS)
         # The mounts of its pods go with its namespace. It lives in the node's network, where the pods' other ends are.
-        # What CNI remembers below /var/lib goes with it, too.
+        # What CNI remembers below /var/lib goes with it, too. Shared among its own, as systemd has it on a node: without
+        # that containerd refuses mounts with propagation HostToContainer.
         self._namespace = Process(["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                                   "mount -t tmpfs tmpfs /var/lib && exec sleep infinity"],
+                                   "mount --make-rshared / && mount -t tmpfs tmpfs /var/lib && exec sleep infinity"],
                                   world.network["node"], self.cgroup)
         self.process = None
         self.pods = []
@@ -104,7 +107,7 @@ class Containerd:
         self._import_image()
 
     def _inside(self, *argv):
-        return ["nsenter", f"--target={self._namespace.pid}", "--mount", "--", *map(str, argv)]
+        return ["nsenter", f"--target={self._namespace.pid}", "--mount", "--root", "--", *map(str, argv)]
 
     def start(self):
         until(lambda: Path(f"/proc/{self._namespace.pid}/comm").read_text().strip() == "sleep", 10 * SLOWNESS,
@@ -128,9 +131,13 @@ class Containerd:
     def _import_image(self):
         archive = self.directory / "image.tar"
         write_image(archive, self.directory)
+        self.import_image(archive)
+
+    def import_image(self, archive):
+        """What an OCI archive has, under the name that it says."""
         run(*placed(self._inside("ctr", "--address", self.socket, "--namespace", "k8s.io", "images", "import",
-                                 "--snapshotter", "native", archive), self.world.network["node"], self.cgroup),
-            within=60 * SLOWNESS)
+                                 "--snapshotter", self.snapshotter, archive), self.world.network["node"], self.cgroup),
+            within=600 * SLOWNESS)
 
     def pod(self, name, **options):
         made = Pod(self, name, **options)
@@ -150,7 +157,7 @@ class Pod:
     publish() writes the Pod object with the status that the kubelet would make of the runtime's answers.
     """
 
-    def __init__(self, containerd, name, qos="burstable", handler="runc", **more):
+    def __init__(self, containerd, name, qos="burstable", handler="runc", namespaces=None, **more):
         self.containerd, self.runtime, self.name = containerd, containerd.runtime, name
         self.world = containerd.world
         self.uid = str(uuid.uuid4())
@@ -165,13 +172,14 @@ class Pod:
         self.logs = self.containerd.directory / f"logs-{self.uid}"
         self.logs.mkdir()
         self._handler = handler
+        self._namespaces = namespaces or cri.POD_PID
         self._run_sandbox()
 
     def _run_sandbox(self):
         self.config = {
             "metadata": {"name": self.name, "uid": self.uid, "namespace": "default", "attempt": self._sandboxes},
             "hostname": self.name, "log_directory": self.logs, "labels": {"io.kubernetes.pod.uid": self.uid},
-            "linux": {"cgroup_parent": self.parent, "security_context": {"namespace_options": cri.POD_PID}}}
+            "linux": {"cgroup_parent": self.parent, "security_context": {"namespace_options": self._namespaces}}}
         self._sandboxes += 1
         self.sandbox = self.runtime.run_sandbox(self.config, self._handler)
         self.address, info = self.runtime.sandbox(self.sandbox)
@@ -188,15 +196,19 @@ class Pod:
         self._run_sandbox()
 
     def container(self, name, *argv, user=0):
-        """Created and started; the id. Its output is lines(name)."""
-        self._attempts += 1
+        """Created and started, with this machine's programs; the id. Its output is output(name)."""
         mounts = [{"container_path": path, "host_path": os.path.realpath(path), "readonly": 1}
                   for path in (*SEEN, str(BUILD), str(REPOSITORY)) if os.path.exists(path)]
+        return self.container_of(IMAGE, name, argv, mounts, {"run_as_user": {"value": user}, "readonly_rootfs": 1,
+                                                             "no_new_privs": 1})
+
+    def container_of(self, image, name, argv, mounts, security):
+        """The same of an image, with mounts and security context in CRI's words."""
+        self._attempts += 1
         config = {
-            "metadata": {"name": name, "attempt": self._attempts}, "image": {"image": IMAGE},
+            "metadata": {"name": name, "attempt": self._attempts}, "image": {"image": image},
             "command": [str(word) for word in argv], "mounts": mounts, "log_path": f"{name}-{self._attempts}.log",
-            "linux": {"security_context": {"namespace_options": cri.POD_PID, "run_as_user": {"value": user},
-                                           "readonly_rootfs": 1, "no_new_privs": 1}}}
+            "linux": {"security_context": {"namespace_options": self._namespaces, **security}}}
         made = self.runtime.create_container(self.sandbox, config, self.config)
         self.runtime.start_container(made)
         self.containers.append(made)

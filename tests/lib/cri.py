@@ -24,20 +24,29 @@ MESSAGES = {
                         "linux": (15, "LinuxContainerConfig")},
     "ContainerMetadata": {"name": (1, "string"), "attempt": (2, "int")},
     "ImageSpec": {"image": (1, "string")},
-    "Mount": {"container_path": (1, "string"), "host_path": (2, "string"), "readonly": (3, "int")},
+    "Mount": {"container_path": (1, "string"), "host_path": (2, "string"), "readonly": (3, "int"),
+              "propagation": (5, "int")},
     "LinuxContainerConfig": {"security_context": (2, "ContainerSecurityContext")},
-    "ContainerSecurityContext": {"namespace_options": (3, "NamespaceOption"), "run_as_user": (5, "Int64Value"),
-                                 "readonly_rootfs": (7, "int"), "no_new_privs": (11, "int")},
+    "ContainerSecurityContext": {"capabilities": (1, "Capability"), "namespace_options": (3, "NamespaceOption"),
+                                 "run_as_user": (5, "Int64Value"), "run_as_group": (12, "Int64Value"),
+                                 "readonly_rootfs": (7, "int"), "no_new_privs": (11, "int"),
+                                 "seccomp": (15, "SecurityProfile")},
+    "Capability": {"add_capabilities": (1, ["string"]), "drop_capabilities": (2, ["string"])},
+    "SecurityProfile": {"profile_type": (1, "int")},
     "Int64Value": {"value": (1, "int")},
     "RunPodSandboxRequest": {"config": (1, "PodSandboxConfig"), "runtime_handler": (2, "string")},
     "PodSandboxRequest": {"pod_sandbox_id": (1, "string"), "verbose": (2, "int")},
     "CreateContainerRequest": {"pod_sandbox_id": (1, "string"), "config": (2, "ContainerConfig"),
                                "sandbox_config": (3, "PodSandboxConfig")},
     "ContainerRequest": {"container_id": (1, "string"), "verbose": (2, "int")},
+    "ExecSyncRequest": {"container_id": (1, "string"), "cmd": (2, ["string"]), "timeout": (3, "int")},
     "VersionRequest": {},
 }
 POD_PID = {"network": 0, "pid": 1, "ipc": 0}  # NamespaceMode: POD = 0, CONTAINER = 1, NODE = 2
+NODE_PID = {**POD_PID, "pid": 2}
 RUNNING, EXITED = 1, 2  # ContainerState
+RUNTIME_DEFAULT = {"profile_type": 0}
+HOST_TO_CONTAINER = 1  # MountPropagation
 
 
 class RuntimeFailed(Exception):
@@ -167,3 +176,9 @@ class Runtime:
         answer = self.call("ContainerStatus", "ContainerRequest", container_id=container, verbose=1)
         status = decode(answer[1][0])
         return status.get(3, [0])[0], status.get(7, [0])[0], json.loads(_map(answer.get(2, [])).get("info", "{}"))
+
+    def execute(self, container, *argv):
+        """(status, standard output, standard error) of a program in a container that runs."""
+        answer = self.call("ExecSync", "ExecSyncRequest", container_id=container, cmd=argv, timeout=self.within)
+        return (answer.get(3, [0])[0], answer.get(1, [b""])[0].decode(errors="replace"),
+                answer.get(2, [b""])[0].decode(errors="replace"))
