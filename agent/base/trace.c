@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include "base/sorted.h"
 #include "base/trace.h"
 
 #include <errno.h>
@@ -242,8 +243,7 @@ int trace_look(struct trace *trace, uint64_t reader, const struct trace_filter *
 	};
 	atomic_store_explicit(&trace->active_until_ns, place->until_ns, memory_order_relaxed);
 	pthread_mutex_unlock(&trace->lock);
-	if (answer->count)
-		qsort(events, answer->count, sizeof(*events), compare_times);
+	sort_list(events, answer->count, sizeof(*events), compare_times);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/sorted.h"
 #include "control/agent.h"
 #include "datapath/gateway.h"
 #include "datapath/ulp_info.h"
@@ -97,17 +98,14 @@ static bool ask_worker(struct worker *worker, bool with_ports, struct belief *be
 		log_warning("a worker's backends cannot be listed", "error=\"%s\"", strerror(-error));
 		return false;
 	}
-	if (belief->count)
-		qsort(belief->views, belief->count, sizeof(*belief->views), by_cookie);
+	sort_list(belief->views, belief->count, sizeof(*belief->views), by_cookie);
 	return true;
 }
 
 /* Did the worker say the same of it both times? */
 static bool is_steady(const struct backend_view *view, const struct belief *after)
 {
-	const struct backend_view *again = after->count
-	                                           ? bsearch(view, after->views, after->count, sizeof(*view), by_cookie)
-	                                           : NULL;
+	const struct backend_view *again = find_sorted(view, after->views, after->count, sizeof(*view), by_cookie);
 
 	return again && again->kernel_transmit == view->kernel_transmit &&
 	       again->kernel_receive == view->kernel_receive;
@@ -182,7 +180,7 @@ static bool is_missing_again(struct turn *turn, uint64_t cookie)
 {
 	const struct ulp_watch *watch = turn->watch;
 
-	if (watch->suspect_count && bsearch(&cookie, watch->suspects, watch->suspect_count, sizeof(cookie), by_number))
+	if (find_sorted(&cookie, watch->suspects, watch->suspect_count, sizeof(cookie), by_number))
 		return true;
 	if (turn->suspect_count < ULP_WATCH_SUSPECTS)
 		turn->suspects[turn->suspect_count++] = cookie;
@@ -247,8 +245,7 @@ static void compare_all(struct agent *agent)
 		ask_kernel(agent, &dumps);
 	for (unsigned int i = 0; live && i < agent->worker_count; i++)
 		compare_worker(&turn, agent->workers[i], &before[i]);
-	if (turn.suspect_count)
-		qsort(turn.suspects, turn.suspect_count, sizeof(turn.suspects[0]), by_number);
+	sort_list(turn.suspects, turn.suspect_count, sizeof(turn.suspects[0]), by_number);
 	memcpy(watch->suspects, turn.suspects, turn.suspect_count * sizeof(turn.suspects[0]));
 	watch->suspect_count = turn.suspect_count;
 }

@@ -17,6 +17,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/sorted.h"
 #include "datapath/gateway.h"
 #include "datapath/gateway_internal.h"
 #include "datapath/hooks.h"
@@ -113,7 +114,7 @@ static int collect_cgroups(struct cgroup_ids *cgroups, const char *path)
 
 	if (error || cgroups->error)
 		return error ? error : cgroups->error;
-	qsort(cgroups->ids, cgroups->count, sizeof(*cgroups->ids), compare_ids);
+	sort_list(cgroups->ids, cgroups->count, sizeof(*cgroups->ids), compare_ids);
 	return 0;
 }
 
@@ -240,7 +241,7 @@ static int on_socket(struct nl_msg *netlink, void *context)
 		return NL_SKIP;
 	}
 	cgroup = nla_get_u64(attributes[INET_DIAG_CGROUP_ID]);
-	if (!bsearch(&cgroup, sweep->cgroups.ids, sweep->cgroups.count, sizeof(cgroup), compare_ids))
+	if (!find_sorted(&cgroup, sweep->cgroups.ids, sweep->cgroups.count, sizeof(cgroup), compare_ids))
 		return NL_SKIP;
 	sweep->result->seen++;
 	if (!may_live(sweep, message, attributes[INET_DIAG_SK_BPF_STORAGES]) && add_victim(sweep, message) != 0)

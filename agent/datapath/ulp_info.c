@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "datapath/gateway.h"
 #include "datapath/worker.h"
 
@@ -285,8 +286,7 @@ int ulp_info_list(const struct gateway *gateway, struct ulp_info **list, size_t 
 		free(dump.list);
 		return result;
 	}
-	if (dump.count)
-		qsort(dump.list, dump.count, sizeof(*dump.list), by_local_port);
+	sort_list(dump.list, dump.count, sizeof(*dump.list), by_local_port);
 	*list = dump.list;
 	*count = dump.count;
 	return 0;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include "base/sorted.h"
 #include "observe/metric_snapshot.h"
 
 #include <stdbool.h>
@@ -78,9 +79,7 @@ const struct ca_expiry *metric_snapshot_expiry(const struct metric_snapshot *fig
 {
 	const struct ca_expiry key = {.settings_id = settings_id};
 
-	if (figures->expiry_count == 0)
-		return NULL;
-	return bsearch(&key, figures->expiries, figures->expiry_count, sizeof(key), by_id);
+	return find_sorted(&key, figures->expiries, figures->expiry_count, sizeof(key), by_id);
 }
 
 /* What is known goes on into a new list of the snapshot's settings; what is not is parsed, as far as there is time. */
@@ -108,7 +107,7 @@ static void refresh_expiries(struct metric_snapshot *figures, const struct snaps
 		else
 			figures->expiries_missing++;
 	}
-	qsort(list, count, sizeof(*list), by_id);
+	sort_list(list, count, sizeof(*list), by_id);
 	free(figures->expiries);
 	figures->expiries = list;
 	figures->expiry_count = count;

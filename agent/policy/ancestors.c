@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/compilation.h"
 #include "policy/vector.h"
 
@@ -46,7 +47,7 @@ static void sort_gateways(struct gateways *gateways)
 
 	if (!gateways->count)
 		return;
-	qsort(gateways->items, gateways->count, sizeof(*gateways->items), compare_gateways);
+	sort_list(gateways->items, gateways->count, sizeof(*gateways->items), compare_gateways);
 	for (size_t i = 1; i < gateways->count; i++)
 		if (object_compare(gateways->items[kept], gateways->items[i]))
 			gateways->items[++kept] = gateways->items[i];

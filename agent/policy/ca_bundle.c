@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/pem_blocks.h"
 #include "policy/vector.h"
 
@@ -172,7 +173,7 @@ static int write_bundle(struct der_list *list, const char *block_name, struct sh
 
 	if (!bio)
 		return -ENOMEM;
-	qsort(list->items, list->count, sizeof(*list->items), der_compare);
+	sort_list(list->items, list->count, sizeof(*list->items), der_compare);
 	for (size_t i = 0; i < list->count; i++) {
 		if (i && !der_compare(&list->items[i - 1], &list->items[i]))
 			continue;

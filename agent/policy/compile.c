@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/compilation.h"
 
 /* ---- what is left of the snapshot ---- */
@@ -96,7 +97,7 @@ static int collect_cidrs(const struct compiler *compiler, struct snapshot *snaps
 				snapshot->cidrs[total++] = cidrs[j];
 		}
 	}
-	qsort(snapshot->cidrs, total, sizeof(*snapshot->cidrs), compare_cidrs);
+	sort_list(snapshot->cidrs, total, sizeof(*snapshot->cidrs), compare_cidrs);
 	snapshot->cidr_count = merge_cidrs(snapshot->cidrs, total);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/compilation.h"
 
 #define DEFAULT_TOMBSTONE_NS (10ull * 60 * 1000000000)
@@ -126,8 +127,7 @@ int decide_destinations(struct compiler *compiler)
 	_cleanup_free_ struct destination_edit *edits = NULL;
 	size_t edit_count = 0;
 
-	if (compiler->dirty_key_count)
-		qsort(compiler->dirty_keys, compiler->dirty_key_count, sizeof(struct key_node *), compare_keys);
+	sort_list(compiler->dirty_keys, compiler->dirty_key_count, sizeof(struct key_node *), compare_keys);
 	edits = calloc(compiler->dirty_key_count + 1, sizeof(*edits));
 	if (!edits)
 		return -ENOMEM;

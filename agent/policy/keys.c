@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/compilation.h"
 #include "policy/vector.h"
 
@@ -149,8 +150,7 @@ static int collect_moved_pods(const struct compiler *compiler, const struct obje
 		if (!change->old || !change->new || !same_addresses(&change->old->pod, &change->new->pod))
 			(*pods)[(*count)++] = change->new ? change->new : change->old;
 	}
-	if (*count)
-		qsort(*pods, *count, sizeof(**pods), compare_names);
+	sort_list(*pods, *count, sizeof(**pods), compare_names);
 	return 0;
 }
 
@@ -162,7 +162,7 @@ static bool names_any(const struct key_node *key, const struct object **pods, si
 		const struct object *wanted = &named;
 
 		if ((claim->flags & CLAIM_TRUSTED) && claim->endpoint &&
-		    bsearch(&wanted, pods, count, sizeof(*pods), compare_names))
+		    find_sorted(&wanted, pods, count, sizeof(*pods), compare_names))
 			return true;
 	}
 	return false;
@@ -221,8 +221,7 @@ size_t compiler_contested_pods(const struct compiler *compiler, struct object_na
 		add_pods(&names, compiler->watched[i]);
 		add_pods(&names, find_any_port(compiler, compiler->watched[i]));
 	}
-	if (names.count)
-		qsort(pods, names.count, sizeof(*pods), compare_pod_names);
+	sort_list(pods, names.count, sizeof(*pods), compare_pod_names);
 	for (size_t i = 0; i < names.count; i++)
 		if (!kept || compare_pod_names(&pods[kept - 1], &pods[i]) != 0)
 			pods[kept++] = pods[i];

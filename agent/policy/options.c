@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/printable.h"
+#include "base/sorted.h"
 #include "policy/names.h"
 #include "policy/times.h"
 #include "policy/tls_names.h"
@@ -172,7 +173,7 @@ static void normalise_pins(struct tls_options *options)
 {
 	size_t kept = 0;
 
-	qsort(options->pins, options->pin_count, sizeof(options->pins[0]), compare_pins);
+	sort_list(options->pins, options->pin_count, sizeof(options->pins[0]), compare_pins);
 	for (size_t i = 0; i < options->pin_count; i++)
 		if (i == 0 || compare_pins(options->pins[kept - 1], options->pins[i]))
 			memmove(options->pins[kept++], options->pins[i], OPTION_PIN_BYTES);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/gateways.h"
 #include "policy/store.h"
 #include "policy/vector.h"
@@ -107,7 +108,7 @@ static size_t sort_once(void *items, size_t count, size_t size, int (*compare)(c
 {
 	if (!count)
 		return 0;
-	qsort(items, count, size, compare);
+	sort_list(items, count, size, compare);
 	return drop_duplicates(items, count, size, compare);
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/client_certificate.h"
 #include "policy/tls_names.h"
 
@@ -89,7 +90,7 @@ static int sort_names(const struct backend_tls_policy *policy, struct subject_al
 		return -ENOMEM;
 	for (size_t i = 0; i < policy->subject_alt_name_count; i++)
 		(*names)[i] = policy->subject_alt_names[i];
-	qsort(*names, policy->subject_alt_name_count, sizeof(**names), compare_names);
+	sort_list(*names, policy->subject_alt_name_count, sizeof(**names), compare_names);
 	for (size_t i = 0; i < policy->subject_alt_name_count; i++)
 		if (!*count || compare_names(&(*names)[*count - 1], &(*names)[i]))
 			(*names)[(*count)++] = (*names)[i];

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/printable.h"
+#include "base/sorted.h"
 #include "policy/compilation.h"
 #include "policy/vector.h"
 
@@ -179,8 +180,7 @@ static void tell_notes(const struct notes *notes, struct target_report *report)
 {
 	size_t told[2] = {0};
 
-	if (notes->count)
-		qsort(notes->keys, notes->count, sizeof(*notes->keys), compare_keys);
+	sort_list(notes->keys, notes->count, sizeof(*notes->keys), compare_keys);
 	for (size_t i = 0; i < notes->count; i++) {
 		const struct key_node *key = notes->keys[i];
 

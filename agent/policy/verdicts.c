@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sorted.h"
 #include "policy/compilation.h"
 
 #define MAX_NAMED    4  /* policies that a message names */
@@ -83,8 +84,7 @@ static int gather(const struct compiler *compiler, struct claim_group *group)
 		return 0;
 	take_claims(group, group->key);
 	take_claims(group, any);
-	if (group->count > 1)
-		qsort(group->claims, group->count, sizeof(struct claim *), compare_claims);
+	sort_list(group->claims, group->count, sizeof(struct claim *), compare_claims);
 	return 0;
 }
 

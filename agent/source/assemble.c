@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/vector.h"
 
 struct candidate {
@@ -120,7 +121,7 @@ static int gather_candidates(struct manifest_file *const *files, size_t count, s
 			(*candidate_count)++;
 		}
 	}
-	qsort(*candidates, *candidate_count, sizeof(**candidates), compare_candidates);
+	sort_list(*candidates, *candidate_count, sizeof(**candidates), compare_candidates);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/sorted.h"
 #include "policy/gateways.h"
 #include "policy/snapshot.h"
 #include "policy/store.h"
@@ -110,8 +111,7 @@ static void drop_doubles(struct references *references)
 {
 	size_t kept = 0;
 
-	if (references->count)
-		qsort(references->items, references->count, sizeof(*references->items), compare);
+	sort_list(references->items, references->count, sizeof(*references->items), compare);
 	for (size_t i = 0; i < references->count; i++)
 		if (!kept || compare(&references->items[kept - 1], &references->items[i]) != 0)
 			references->items[kept++] = references->items[i];

@@ -5,6 +5,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "check.h"
 #include "observe/json.h"
 #include "policy/object.h"
@@ -74,8 +75,7 @@ static int index_targets(struct coverage_index *index)
 			};
 		}
 	}
-	if (index->target_count)
-		qsort(index->targets, index->target_count, sizeof(*index->targets), compare_targets);
+	sort_list(index->targets, index->target_count, sizeof(*index->targets), compare_targets);
 	return 0;
 }
 
@@ -102,7 +102,7 @@ static int index_slices(struct coverage_index *index)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++)
 		index->slices[index->slice_count++] = object_store_at(index->store, OBJECT_ENDPOINT_SLICE, i);
-	qsort(index->slices, count, sizeof(const struct object *), compare_slices);
+	sort_list(index->slices, count, sizeof(const struct object *), compare_slices);
 	return 0;
 }
 
@@ -212,8 +212,7 @@ static void make_distinct(struct key_list *list)
 {
 	size_t distinct = 0;
 
-	if (list->count)
-		qsort(list->keys, list->count, sizeof(*list->keys), compare_keys);
+	sort_list(list->keys, list->count, sizeof(*list->keys), compare_keys);
 	for (size_t i = 0; i < list->count; i++)
 		if (!i || compare_keys(&list->keys[i - 1], &list->keys[i]))
 			list->keys[distinct++] = list->keys[i];

@@ -12,6 +12,7 @@
 #include "agent_client.h"
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "both.h"
 #include "kernel_view.h"
 #include "observe/json.h"
@@ -66,8 +67,7 @@ static json_t *read_kernel(struct kernel_view *view)
 	                       sizeof(struct postern_destination), false, take_destination, &entries);
 	if (entries.out_of_memory)
 		kernel_view_note(view, "destination_map", ENOMEM);
-	if (entries.count)
-		qsort(entries.at, entries.count, sizeof(*entries.at), compare_keys);
+	sort_list(entries.at, entries.count, sizeof(*entries.at), compare_keys);
 	for (size_t i = 0; i < entries.count; i++) {
 		const struct postern_destination *destination = &entries.at[i].destination;
 		char text[DESTINATION_TEXT_MAX];
