@@ -343,6 +343,7 @@ static void connected(struct attempt *attempt)
 		return;
 	}
 	attempt->handshake_begun_ns = monotonic_ns();
+	attempt->queue_ns = 0;
 	attempt->state = ATTEMPT_HANDSHAKE;
 	await_step(attempt, attempt->handshake_begun_ns);
 }

@@ -40,6 +40,20 @@ static void test_other_settings_begin_anew(void **state)
 	assert_int_equal(world.report_count, 0);
 }
 
+/* What the handshake with the old settings waited for its turn is no time of the new one. */
+static void test_anew_without_the_old_wait(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_HANDSHAKE, PORT, ISN);
+	assert_int_not_equal(attempt_of(PORT)->queue_ns, 0);
+	world.no_turn = true;
+	change_to(POSTERN_VERDICT_TLS, 2);
+	while (state_of(PORT) != ATTEMPT_HANDSHAKE)
+		step();
+	assert_int_equal(world.dials, 2);
+	assert_int_equal(attempt_of(PORT)->queue_ns, 0);
+}
+
 /* The gateway shows another client certificate, or none any more: what was begun with the old one begins anew. */
 static void test_other_certificate_begins_anew(void **state)
 {
@@ -316,7 +330,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        CASE(test_other_certificate_begins_anew), CASE(test_unusable_certificate_refuses),
-	        CASE(test_other_settings_begin_anew),     CASE(test_covered_while_dialed_in_plain),
+	        CASE(test_other_settings_begin_anew),
+	        CASE(test_anew_without_the_old_wait),     CASE(test_covered_while_dialed_in_plain),
 	        CASE(test_denied_in_each_state),          CASE(test_denied_after_the_release),
 	        CASE(test_deleted_policy_lets_live),      CASE(test_live_connections),
 	        CASE(test_context_dropped_in_between),    CASE(test_slot_is_given_back),
