@@ -329,13 +329,19 @@ static void test_no_slot_for_blocking_sockets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        CASE(test_other_certificate_begins_anew), CASE(test_unusable_certificate_refuses),
+	        CASE(test_other_certificate_begins_anew),
+	        CASE(test_unusable_certificate_refuses),
 	        CASE(test_other_settings_begin_anew),
-	        CASE(test_anew_without_the_old_wait),     CASE(test_covered_while_dialed_in_plain),
-	        CASE(test_denied_in_each_state),          CASE(test_denied_after_the_release),
-	        CASE(test_deleted_policy_lets_live),      CASE(test_live_connections),
-	        CASE(test_context_dropped_in_between),    CASE(test_slot_is_given_back),
-	        CASE(test_slot_of_a_refused_release),     CASE(test_lost_closed_records_heal),
+	        CASE(test_anew_without_the_old_wait),
+	        CASE(test_covered_while_dialed_in_plain),
+	        CASE(test_denied_in_each_state),
+	        CASE(test_denied_after_the_release),
+	        CASE(test_deleted_policy_lets_live),
+	        CASE(test_live_connections),
+	        CASE(test_context_dropped_in_between),
+	        CASE(test_slot_is_given_back),
+	        CASE(test_slot_of_a_refused_release),
+	        CASE(test_lost_closed_records_heal),
 	        CASE(test_no_slot_for_blocking_sockets),
 	};
 
