@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "base/sorted.h"
 #include "base/trace.h"
 
 #include <errno.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 
 #include "base/loop.h"
+#include "base/sorted.h"
 
 struct reader {
 	uint64_t number; /* 0: free */

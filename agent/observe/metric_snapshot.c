@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "base/sorted.h"
 #include "observe/metric_snapshot.h"
 
 #include <stdbool.h>
@@ -11,6 +10,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
+#include "base/sorted.h"
 #include "policy/snapshot.h"
 
 static int64_t unix_time(const ASN1_TIME *time)

@@ -13,7 +13,7 @@ import sys
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from lib.backend import Backend
-from lib.case import case, expect, expect_that, main, skip
+from lib.case import case, expect, expect_error, expect_that, main, skip
 from lib.prometheus import free_port, get, sample
 from lib.sockets import receive_exactly
 from lib.tls_peer import server_context
@@ -68,6 +68,24 @@ def in_order(world):
             expect("incidents", world.metric("postern_ulp_mismatches_total"), 0)
             g.sendall(b"more")
             expect("and it lives", peer.receive_exactly(4), b"more")
+
+
+@case("a record that does not authenticate: the connection is reset, and the kernel's own count of it is told", limit=180)
+def forged_record(world):
+    before = world.metric("postern_ulp_checks_total")
+    with Backend(world.backend, backend4(2), PORT, server_context(world.leaf)) as backend:
+        with world.gateway.connect(world.covered.vip4, 80) as g:
+            g.sendall(b"question")
+            peer = backend.take()
+            expect("what the backend got", peer.receive_exactly(8), b"question")
+            until(lambda: world.metric("postern_ulp_checks_total") > before, 60, "a look at B", every=0.5)
+            expect("such records before it", world.metric("postern_tls_decrypt_errors_total"), 0)
+            peer.sock.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
+            expect("reason", world.agent.failure_of(g, within=90)["reason"], "decrypt_error")
+            g.settimeout(30)
+            expect_error("what the gateway gets", lambda: g.recv(1), ConnectionResetError)
+    until(lambda: world.metric("postern_tls_decrypt_errors_total") == 1, 60, "the kernel's count", every=0.5)
+    world.agent.process.wait_for('event="records did not authenticate".* count=1 source=TlsDecryptError')
 
 
 @case("keys in the kernel that the agent did not put there end the connection", limit=120)
