@@ -72,6 +72,7 @@ static void explain_gateway(struct explain *explain)
 		             text_of(explain->kernel, "error"));
 		return;
 	}
+	explain->passes = true;
 	explain_step(explain, "gateway", EXPLAIN_WRONG,
 	             "is the name right (posternctl gateways)? Is it in posternd's configuration, or its pod labelled "
 	             "gateway.networking.k8s.io/gateway-name?",
@@ -96,6 +97,13 @@ static void explain_hooks(struct explain *explain)
 
 	join_names(json_object_get(explain->hooks, "missing"), missing);
 	join_names(json_object_get(explain->hooks, "foreign"), foreign);
+	if (!explain->hooks && text_of(explain->kernel, "error")[0]) {
+		explain_step(explain, "hooks", EXPLAIN_NOTE, "run it as root, on the gateway's node",
+		             "whether they are attached is not known: the kernel cannot be read: %s",
+		             text_of(explain->kernel, "error"));
+		return;
+	}
+	explain->passes = !explain->hooks;
 	if (!explain->hooks)
 		explain_step(explain, "hooks", EXPLAIN_WRONG, "see the gateway's reason in posternctl gateways",
 		             "no hook is attached: its connects pass as it makes them");
@@ -434,6 +442,8 @@ static const char *verdict_sentence(const struct explain *explain)
 {
 	if (explain->unknown)
 		return "what becomes of it is not known: neither kernel nor agent can be asked";
+	if (explain->passes)
+		return "it is not protected: it passes as the gateway makes it, without TLS";
 	if (explain->wrong)
 		return "it does not work";
 	if (explain->dead && is_in_hands(explain))

@@ -34,6 +34,7 @@ struct explain {
 	bool dead;
 	bool disagree;
 	bool wrong;   /* a step was */
+	bool passes;  /* nothing of postern is in its way */
 	bool unknown; /* the kernel cannot be read, and nobody else knows the gateway */
 	const char *gateway;
 	const json_t *hooks;  /* the kernel's row of the gateway */
