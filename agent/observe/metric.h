@@ -52,11 +52,11 @@ enum metric_owner {
 	  "1 while the gateway is served; 0: covered connects of it are refused.")                                     \
 	X(GATEWAY_HOOKS, "postern_gateway_hooks_attached", GAUGE, "", "gateway", 64, LEAST, AGENT,                     \
 	  "1 while every hook is on the gateway's cgroup, by the kernel's word; 0: it may speak plaintext.")           \
-	X(LIVE_CONNECTIONS, "postern_live_connections", GAUGE, "", "gateway,policy,mode", 131, SUM, AGENT,             \
+	X(LIVE_CONNECTIONS, "postern_live_connections", GAUGE, "", "gateway,policy,mode", 130, SUM, AGENT,             \
 	  "Connections that are relayed now, by what makes their TLS: kernel_tls, user_tls, or plain.")                \
-	X(CONNECTIONS, "postern_connections", COUNTER, "", "gateway,policy,mode", 131, SUM, AGENT,                     \
+	X(CONNECTIONS, "postern_connections", COUNTER, "", "gateway,policy,mode", 130, SUM, AGENT,                     \
 	  "Connections that were accepted, B verified before.")                                                        \
-	X(RELAYED_BYTES, "postern_relayed_bytes", COUNTER, "bytes", "gateway,policy,mode,direction", 262, SUM, AGENT,  \
+	X(RELAYED_BYTES, "postern_relayed_bytes", COUNTER, "bytes", "gateway,policy,mode,direction", 260, SUM, AGENT,  \
 	  "Plaintext bytes that were relayed, to_backend and to_gateway.")                                             \
 	X(WINDOW_STALLS, "postern_window_stalls", COUNTER, "", "direction", 2, SUM, AGENT,                             \
 	  "How often a direction had to wait because its sink took less than it was given.")                           \
