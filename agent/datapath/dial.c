@@ -19,6 +19,8 @@
 #include "datapath/worker_trace.h"
 #include "policy/snapshot.h"
 
+#define TURN_NS UINT64_C(10000000) /* how often a last turn is looked for */
+
 #define KEEPALIVE_IDLE_SECONDS     60
 #define KEEPALIVE_INTERVAL_SECONDS 10
 #define KEEPALIVE_PROBES           6
@@ -269,13 +271,6 @@ static void await_step(struct attempt *attempt, uint64_t now)
 	attempt_list_append(&attempt->worker->steps, attempt);
 }
 
-/* The time until now in the queue is the agent's own. */
-static void count_queue(struct attempt *attempt, uint64_t now)
-{
-	attempt->queue_ns += now - attempt->queued_ns;
-	attempt->queued_ns = now;
-}
-
 static uint64_t handshake_limit(const struct attempt *attempt)
 {
 	return limit_of(attempt->settings->handshake_timeout_ms, attempt->worker->options.handshake_limit_ns);
@@ -283,16 +278,23 @@ static uint64_t handshake_limit(const struct attempt *attempt)
 
 /*
  * The limit is the backend's. In a crowd a handshake waits longer for the worker than for its backend, and if that
- * counted, all of them would be worked at and none would be finished in time (seen: 40 of 300).
+ * counted, all of them would be worked at and none would be finished in time (seen: 40 of 300). And if the agent itself
+ * stood still (SIGSTOP) until the limit had passed, what the backend has said meanwhile has one last turn.
  */
 bool dial_handshake_expired(struct attempt *attempt)
 {
-	uint64_t now = monotonic_ns(), limit = handshake_limit(attempt), used;
+	uint64_t now = monotonic_ns(), limit = handshake_limit(attempt);
+	uint64_t used = now - attempt->handshake_begun_ns - attempt->queue_ns, wait = TURN_NS;
 
 	if (attempt->list)
-		count_queue(attempt, now);
-	used = now - attempt->handshake_begun_ns - attempt->queue_ns;
-	return used >= limit || loop_timer_set(attempt->worker->loop, &attempt->timer, limit - used) != 0;
+		used -= now - attempt->queued_ns;
+	if (used < limit)
+		wait = limit - used;
+	else if (attempt->list && (!attempt->last_turn_ns || attempt->last_turn_ns == attempt->queued_ns))
+		attempt->last_turn_ns = attempt->queued_ns;
+	else
+		return true;
+	return loop_timer_set(attempt->worker->loop, &attempt->timer, wait) != 0;
 }
 
 bool dial_run_handshakes(struct worker *worker, uint64_t budget_ns)
@@ -307,7 +309,7 @@ bool dial_run_handshakes(struct worker *worker, uint64_t budget_ns)
 			end = now + budget_ns;
 		else if (now >= end)
 			return true;
-		count_queue(attempt, now);
+		attempt->queue_ns += now - attempt->queued_ns; /* the agent's own time */
 		attempt_list_remove(attempt);
 		step_measured(attempt);
 	}
@@ -343,7 +345,7 @@ static void connected(struct attempt *attempt)
 		return;
 	}
 	attempt->handshake_begun_ns = monotonic_ns();
-	attempt->queue_ns = 0;
+	attempt->queue_ns = attempt->last_turn_ns = 0;
 	attempt->state = ATTEMPT_HANDSHAKE;
 	await_step(attempt, attempt->handshake_begun_ns);
 }

@@ -97,9 +97,10 @@ struct attempt {
 	uint64_t begun_ns;
 	uint64_t handshake_begun_ns;  /* B is connected */
 	uint64_t queued_ns, queue_ns; /* HANDSHAKE: in worker->steps since then; what it has spent there in all */
-	struct loop_timer timer;      /* the limit of the current state; armed in all but ACCEPTED */
-	uint64_t accepted_ns;         /* ACCEPTED: since then */
-	uint64_t question;            /* WAITING: the number of the question that was asked */
+	uint64_t last_turn_ns;   /* HANDSHAKE: queued_ns of the turn that it is given after its limit; 0: none yet */
+	struct loop_timer timer; /* the limit of the current state; armed in all but ACCEPTED */
+	uint64_t accepted_ns;    /* ACCEPTED: since then */
+	uint64_t question;       /* WAITING: the number of the question that was asked */
 
 	enum postern_verdict verdict;                  /* TLS or PLAIN, once decided */
 	struct snapshot *snapshot;                     /* a reference, from the decision on */

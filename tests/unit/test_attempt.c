@@ -493,6 +493,30 @@ static void run_limit(const void *argument)
 	attempt_on_limit(&attempt->timer);
 }
 
+static void answer_and_limit(const void *argument)
+{
+	struct attempt *attempt = attempt_of(*(const uint16_t *)argument);
+
+	dial_on_event(attempt, EPOLLIN);
+	attempt_on_limit(&attempt->timer);
+}
+
+/* The agent was stopped (SIGSTOP) until long after the limit: the backend had answered, and has its turn first. */
+static void test_answered_while_the_agent_stood_still(void **state)
+{
+	static const uint16_t port = PORT;
+
+	(void)state;
+	bring_to(ATTEMPT_HANDSHAKE, PORT, ISN);
+	g_sends_syn(PORT, ISN);
+	world.worker.options.handshake_limit_ns = 1;
+	in_round(answer_and_limit, &port);
+	assert_int_equal(state_of(PORT), ATTEMPT_HANDSHAKE);
+	world.handshake = TLS_STEP_DONE;
+	wait_for_state(PORT, ATTEMPT_ACCEPTED);
+	assert_int_equal(world.report_count, 0);
+}
+
 /* The worker reads late: G's retransmits of before the refusal are still in the ring, and its end behind them. */
 static void test_refused_and_the_ring_is_behind(void **state)
 {
@@ -698,6 +722,7 @@ int main(void)
 	        CASE(test_limits_of_time),
 	        CASE(test_time_without_a_turn),
 	        CASE(test_a_turn_that_comes_late),
+	        CASE(test_answered_while_the_agent_stood_still),
 	        CASE(test_refused_and_the_ring_is_behind),
 	        CASE(test_released_and_never_accepted),
 	        CASE(test_accepted_at_the_limit),
