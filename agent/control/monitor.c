@@ -210,11 +210,11 @@ void monitor_stop(struct agent *agent)
 {
 	struct monitor *monitor = &agent->monitor;
 
-	if (!monitor->agent)
-		return;
-	loop_timer_cancel(agent->loop, &monitor->retry);
-	path_probe_stop(&monitor->probe);
-	http_server_close(monitor->server);
-	metric_snapshot_free(&monitor->figures);
+	if (monitor->agent) {
+		loop_timer_cancel(agent->loop, &monitor->retry);
+		path_probe_stop(&monitor->probe);
+		http_server_close(monitor->server);
+	}
+	metric_snapshot_free(&monitor->figures); /* the status socket shows metrics where no address does */
 	*monitor = (struct monitor){0};
 }
