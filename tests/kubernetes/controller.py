@@ -88,6 +88,13 @@ class World(Cluster):
         return [row for row in self.audit.rows(since, self.account.user)
                 if row.verb in ("update", "create", "patch") and row.resource != "leases" and row.code < 300]
 
+    def until_written(self, policy, wanted, since):
+        """Like until_said(), and its row is in the audit log: it comes after what a watch shows of the write. A mark."""
+        self.until_said(policy, wanted)
+        until(lambda: any(row.name == policy["metadata"]["name"] and said(row.object) == wanted
+                          for row in self.writes(since) if row.resource == "backendtlspolicies"), 20, "its row in the audit log")
+        return self.audit.mark()
+
     def explain(self):
         return super().explain() + [f"{self.one.name}: {line}" for line in self.one.process.lines[-12:]]
 
@@ -161,10 +168,10 @@ def others(world):
 @case("nothing is written when nothing changed: not after a restart, not for what others change")
 def quiet(world):
     leader = world.leader()
-    policy = world.policy("quiet", ["quiet-a"])
-    world.until_said(policy, {"quiet-a": ("True", "Accepted")})
-    until(lambda: world.one.status()["statuses"]["queued"] == 0, 20, "nothing in the queue")
     mark = world.audit.mark()
+    policy = world.policy("quiet", ["quiet-a"])
+    mark = world.until_written(policy, {"quiet-a": ("True", "Accepted")}, mark)
+    until(lambda: world.one.status()["statuses"]["queued"] == 0, 20, "nothing in the queue")
     world.admin.merge(policy, {"metadata": {"annotations": {"example.com/x": "y"}}})
     leader.stop()
     world.leader()
@@ -293,10 +300,10 @@ def findings(world):
 @case("two replicas: the leader is killed, and the other writes within 15 s; nothing is written twice", limit=120)
 def takeover(world):
     first, second = world.leader(), world.controller().wait_ready()
-    policy = world.policy("takeover", ["takeover-a"])
-    world.until_said(policy, {"takeover-a": ("True", "Accepted")})
-    expect("the other one", second.leads(), False)
     mark = world.audit.mark()
+    policy = world.policy("takeover", ["takeover-a"])
+    mark = world.until_written(policy, {"takeover-a": ("True", "Accepted")}, mark)
+    expect("the other one", second.leads(), False)
     killed = time.monotonic()
     first.kill()
     world.one = second
