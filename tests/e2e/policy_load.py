@@ -138,7 +138,9 @@ class Load:
                 return exchange(sock) or "lost: end before the answer"
         except (ConnectionRefusedError, PermissionError) as error:
             return REFUSED if not connected else f"lost: {error!r}"
-        except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
+        except ConnectionResetError:
+            return "reset"  # of connect(), too: one that was not let in is ECONNREFUSED there (tcp_reset(), SYN_SENT)
+        except (ConnectionAbortedError, BrokenPipeError) as error:
             return "reset" if connected else f"lost: {error!r}"
         except OSError as error:
             return f"lost: {error!r}"
