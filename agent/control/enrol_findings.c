@@ -12,6 +12,7 @@
 #include "observe/status.h"
 #include "policy/object.h"
 #include "policy/vector.h"
+#include "source/source.h"
 
 /* Takes both texts; NULL: there was no memory for it. */
 static void take(struct enrol_findings *findings, enum finding_reason reason, char *object, char *message)
@@ -44,6 +45,32 @@ __attribute__((format(printf, 4, 5))) static void add(struct enrol_findings *fin
 	take(findings, reason, object, message);
 }
 
+/*
+ * A hostPort is reached in the node's network namespace. Of Pods that were there before it, a gateway's listeners keep
+ * clear; who comes later and takes one of their ports gets it as a rule of the CNI's that leads the gateway's connects
+ * elsewhere (the guard drops them), or, with hostNetwork, cannot bind it.
+ */
+static void look_at_ports(const struct enrolment *enrolment, const struct agent *agent, struct enrol_findings *findings)
+{
+	const struct gateway *gateway = enrolment->gateway;
+	bool there = gateway && agent->source && enrolment->pod->pod->pod.host_network;
+
+	for (size_t i = 0; there && i < gateway->listener_count; i++) {
+		uint16_t port = gateway->listeners[i].port;
+		const struct object *taker = pod_with_host_port(source_store(agent->source), agent->config.node_name,
+		                                                port);
+
+		if (!taker)
+			continue;
+		add(findings, FINDING_HOST_PORT_CONFLICT, enrolment->name,
+		    "hostPort %u of Pod %s/%s is a port of this gateway's listeners: covered connects by it fail, "
+		    "and a hostNetwork Pod cannot bind it. An agent that starts anew keeps clear of it; or give the "
+		    "Pod another port, or the agent others (setting ports)",
+		    port, taker->namespace_, taker->name);
+		return; /* one says what to do */
+	}
+}
+
 static void look_at(const struct enrolment *enrolment, struct enrol_findings *findings)
 {
 	const struct gateway *gateway = enrolment->gateway;
@@ -67,8 +94,10 @@ void enrol_findings_make(const struct agent *agent, struct enrol_findings *findi
 
 	*findings = (struct enrol_findings){0};
 	for (size_t i = 0; i < agent->enrolment_count; i++) {
-		if (agent->enrolments[i].name && agent->enrolments[i].pod)
+		if (agent->enrolments[i].name && agent->enrolments[i].pod) {
 			look_at(&agent->enrolments[i], findings);
+			look_at_ports(&agent->enrolments[i], agent, findings);
+		}
 	}
 	for (size_t i = 0; pods && i < pods->count; i++) {
 		const struct enrolment *enrolment = pods->at[i].name ? enrol_find(agent, pods->at[i].name) : NULL;

@@ -252,17 +252,8 @@ int enrol_pod_namespace(void *context, char *problem, size_t problem_size)
 bool enrol_port_is_taken(void *context, uint16_t port)
 {
 	const struct agent *agent = ((const struct enrolment *)context)->agent;
-	const struct object_store *store = agent->source ? source_store(agent->source) : NULL;
 
-	for (size_t i = 0; store && i < object_store_count(store, OBJECT_POD); i++) {
-		const struct pod *pod = &object_store_at(store, OBJECT_POD, i)->pod;
-
-		for (size_t j = 0; j < pod->host_port_count; j++) {
-			if (pod->host_ports[j] == port)
-				return true;
-		}
-	}
-	return false;
+	return agent->source && pod_with_host_port(source_store(agent->source), agent->config.node_name, port);
 }
 
 void enrol_pod_attaching(struct enrolment *enrolment, const char *cgroup)

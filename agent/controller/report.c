@@ -78,9 +78,12 @@ static void add_all(struct metric_text *text, const struct report *report)
 	metric_add(text, METRIC_LEADER, controller->lease && lease_leads(controller->lease));
 	metric_add(text, METRIC_UNPROTECTED_PODS,
 	           (double)pod_findings_count(controller->findings, FINDING_UNPROTECTED_GATEWAY_POD));
-	for (enum finding_reason reason = 0; reason < FINDING_REASONS; reason++)
-		metric_add(text, METRIC_FINDINGS, (double)pod_findings_count(controller->findings, reason),
-		           finding_reason_name(reason));
+	for (enum finding_reason reason = 0; reason < FINDING_REASONS; reason++) {
+		/* That one is for agents to find: 0 would be more than the controller knows. */
+		if (reason != FINDING_HOST_PORT_CONFLICT)
+			metric_add(text, METRIC_FINDINGS, (double)pod_findings_count(controller->findings, reason),
+			           finding_reason_name(reason));
+	}
 	if (controller->fleet)
 		metric_add(text, METRIC_READY_AGENTS, (double)fleet_ready_agents(controller->fleet));
 	if (controller->lease) {

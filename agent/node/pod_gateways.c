@@ -24,6 +24,7 @@ const char *finding_reason_name(enum finding_reason reason)
 	        [FINDING_START_RACE] = "StartRace",
 	        [FINDING_GATEWAY_DOES_TLS] = "GatewayDoesBackendTLS",
 	        [FINDING_INVALID_ANNOTATION] = "InvalidAnnotation",
+	        [FINDING_HOST_PORT_CONFLICT] = "HostPortConflict",
 	};
 
 	return reason < FINDING_REASONS ? names[reason] : "unknown";
@@ -318,4 +319,17 @@ void pod_gateways_free(struct pod_gateways *found)
 	free(found->at);
 	free(found->findings);
 	*found = (struct pod_gateways){0};
+}
+
+const struct object *pod_with_host_port(const struct object_store *store, const char *node, uint16_t port)
+{
+	for (size_t i = 0; i < object_store_count(store, OBJECT_POD); i++) {
+		const struct object *object = object_store_at(store, OBJECT_POD, i);
+
+		for (size_t j = 0; is_of_node(&object->pod, node) && j < object->pod.host_port_count; j++) {
+			if (object->pod.host_ports[j] == port)
+				return object;
+		}
+	}
+	return NULL;
 }

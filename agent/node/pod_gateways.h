@@ -22,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "postern/abi.h"
 
@@ -46,6 +47,7 @@ enum finding_reason {
 	FINDING_START_RACE,              /* it ran before its hooks were on, and has no gate */
 	FINDING_GATEWAY_DOES_TLS,        /* not enrolled: its implementation does backend TLS by itself */
 	FINDING_INVALID_ANNOTATION,      /* postern.dev/... that cannot be read */
+	FINDING_HOST_PORT_CONFLICT,      /* a Pod's hostPort is one of the agent's ports; only an agent knows those */
 	FINDING_REASONS,
 };
 const char *finding_reason_name(enum finding_reason reason); /* "UnprotectedGatewayPod" */
@@ -66,5 +68,8 @@ struct pod_gateways { /* all zero = empty */
 /* node: whose Pods; "": of every node, and those without one. 0 or -ENOMEM, then found is empty. */
 int pod_gateways_find(const struct object_store *store, const char *node, struct pod_gateways *found);
 void pod_gateways_free(struct pod_gateways *found);
+
+/* A Pod of that node ("": of every node), not an ended one, that has the TCP port as a hostPort. NULL: none. */
+const struct object *pod_with_host_port(const struct object_store *store, const char *node, uint16_t port);
 
 #endif

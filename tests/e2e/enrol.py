@@ -303,6 +303,44 @@ def sandboxed(world):
     world.until_gone("default/inside")
 
 
+@case("a hostPort that comes later on a listener's port of a hostNetwork gateway is a finding: HostPortConflict")
+def host_port(world):
+    world.agent.stop()
+    with Pod(world, "host", hostNetwork=True) as host:
+        # What the agent takes for the node's /proc: process 1 is in the gateways' network namespace, as if it were the
+        # node's own.
+        node = world.new_directory("node-proc")
+        (node / "1").symlink_to(f"/proc/{host.pause.pid}")
+        (node / str(host.pause.pid)).symlink_to(f"/proc/{host.pause.pid}")
+        world.begin(host_proc=node)
+        host.publish()
+        ports = world.until_ready("default/host", 20)["listeners"]
+        expect("findings before", world.findings(), {})
+
+        def taker(port, phase="Running"):
+            pod = pod_object("taker", "0-7", phase=phase)
+            pod["spec"]["containers"][0]["ports"] = [{"containerPort": 80, "hostPort": port}]
+            world.manifests.write("taker.yaml", pod)
+        taker(ports[-1])
+        message = until(lambda: world.findings().get(("HostPortConflict", "Pod default/host")), 20, "the finding")
+        expect_that("Pod and port", f"hostPort {ports[-1]} of Pod default/taker" in message, message)
+        expect_that("what posternctl says", "HostPortConflict" in world.agent.control("status")[1], message)
+        # The remedy: the agent anew, which takes other ports.
+        world.agent.stop()
+        world.begin(host_proc=node)
+        listeners = world.until_ready("default/host", 20)["listeners"]
+        expect_that("other ports", ports[-1] not in listeners, listeners)
+        expect("findings of the next agent", world.findings(), {})
+        # An ended Pod has no port any more.
+        taker(listeners[0])
+        until(lambda: ("HostPortConflict", "Pod default/host") in world.findings(), 20, "the finding again")
+        taker(listeners[0], phase="Succeeded")
+        until(lambda: world.findings() == {}, 20, "no finding")
+        world.manifests.remove("taker.yaml")
+    world.agent.stop()
+    world.begin()
+
+
 @case("more Pods than there is room for: those that are left out are named, and come in when there is room")
 def too_many(world):
     world.manifests.write("many.yaml", *(pod_object(f"many-{index:03}", f"0-{index}", labels={LABEL: "demo"})

@@ -225,6 +225,47 @@ static const struct {
         {"app=web\n", false, false},
 };
 
+static void who_has_a_host_port(void **state)
+{
+	static const struct {
+		const char *title, *node;
+		uint16_t port;
+		const char *expected; /* "": nobody */
+	} questions[] = {
+	        {"a Pod of the node", "here", 28101, "web"},
+	        {"its second port", "here", 28102, "web"},
+	        {"a port of a container without a hostPort", "here", 81, ""},
+	        {"UDP", "here", 53, ""},
+	        {"a Pod of another node", "here", 28103, ""},
+	        {"any node", "", 28103, "elsewhere"},
+	        {"one that has ended", "here", 28104, ""},
+	        {"nobody's", "here", 28105, ""},
+	};
+	struct policy_fixture *fixture = policy_fixture_new();
+
+	(void)state;
+	fixture_add(
+	        fixture,
+	        POD("web", "", "",
+	            ", containers: [{name: a, ports: [{containerPort: 80, hostPort: 28101}, "
+	            "{containerPort: 81}, {containerPort: 53, hostPort: 53, protocol: UDP}]}, "
+	            "{name: b, ports: [{containerPort: 82, hostPort: 28102}]}]",
+	            "") "apiVersion: v1\nkind: Pod\nmetadata: {name: elsewhere, namespace: shop}\nspec: {nodeName: "
+	                "there, "
+	                "containers: [{name: a, ports: [{containerPort: 80, hostPort: 28103}]}]}\n---\n"
+	                "apiVersion: v1\nkind: Pod\nmetadata: {name: ended, namespace: shop}\nspec: {nodeName: here, "
+	                "containers: [{name: a, ports: [{containerPort: 80, hostPort: 28104}]}]}\n"
+	                "status: {phase: Succeeded}\n");
+	for (size_t i = 0; i < ARRAY_SIZE(questions); i++) {
+		const struct object *pod = pod_with_host_port(fixture->store, questions[i].node, questions[i].port);
+
+		if (strcmp(pod ? pod->name : "", questions[i].expected) != 0)
+			fail_msg("%s: expected \"%s\", saw \"%s\"", questions[i].title, questions[i].expected,
+			         pod ? pod->name : "");
+	}
+	policy_fixture_free(fixture);
+}
+
 static void a_selector(void **state)
 {
 	static const struct pod_label labels[] = {
@@ -256,6 +297,7 @@ int main(void)
 	        cmocka_unit_test(the_gateways_of_a_node),
 	        cmocka_unit_test(every_node_without_a_name),
 	        cmocka_unit_test(what_is_kept_of_a_pod),
+	        cmocka_unit_test(who_has_a_host_port),
 	        cmocka_unit_test(a_selector),
 	};
 
