@@ -58,6 +58,12 @@ bool agent_ready(const struct agent *agent, char *reason, size_t size)
 		snprintf(reason, size, "the kernel's maps do not hold every covered destination");
 		return false;
 	}
+	/* Until then nobody knows which Pods are gateways: one that started now would dial without hooks. */
+	if (agent->source && !source_synced(agent->source)) {
+		snprintf(reason, size,
+		         "the source was not read yet: which Pods are gateways, and what is covered, is not known");
+		return false;
+	}
 	for (size_t i = 0; i < agent->enrolment_count; i++) {
 		const struct enrolment *enrolment = &agent->enrolments[i];
 

@@ -28,7 +28,7 @@ from lib.waiting import until
 
 MARKER = "postern-datapath-marker-7be2"
 GATEWAY_PORT, PORT, TARGET = 8080, 443, 8443
-OUTSIDE = "198.51.100.1"  # of none of the cluster's networks
+OUTSIDE, AFAR = "198.51.100.1", "198.51.100.2"  # of none of the cluster's networks
 
 
 class Speaker:
@@ -321,6 +321,50 @@ def killed(world):
         expect("outside, all the while", set(plain.since(died)), {"plain"})
     expect("what the covered saw", set(speaker.kinds) | set(other.kinds), {"tls"})
     expect("what was outside saw", set(outside.kinds), {"plain"})
+
+
+@case("the agent killed and started while the API server is away: nothing covered is plain, what is outside goes on; all as "
+      "before when the server is back", limit=240)
+def restarted_alone(world):
+    pod, speaker = world.backend("kept")
+    world.routed("kept", [pod])
+    world.cover("kept")
+    known, _ = world.backend("seen", plain=True)
+    world.routed("seen", [known])
+    unknown, stranger = world.backend("unseen", plain=True)
+    run("ip", "-n", world.network["node"], "address", "add", f"{AFAR}/32", "dev", "lo")
+    world.close_at_end(Speaker("afar", world.node_sockets, [AFAR]))
+    expect("covered", world.gateway.kind(pod.address4), "tls")
+    expect("plain, of a Service", world.gateway.kind(known.address4), "plain")
+    world.api.kill()
+    world.agent.kill()
+
+    def refused_and_plain(when):
+        expect(f"{when}: covered, by pod", world.gateway.kind(pod.address4), 502)
+        expect(f"{when}: covered, by the other family", world.gateway.kind(pod.address6), 502)
+        expect(f"{when}: what nobody knows", world.gateway.kind(unknown.address4), 502)
+        expect(f"{when}: plain, of a Service", world.gateway.kind(known.address4), "plain")
+        expect(f"{when}: outside", world.gateway.kind(AFAR), "plain")
+    refused_and_plain("without an agent")
+    world.agent = world.start_again(world.agent, ready=False)
+    world.agent.process.wait_for("watch fails.*resource=backendtlspolicies", within=60)
+    refused_and_plain("an agent that has seen no cluster")
+    expect("its policies", world.agent.status()["policies"], [])
+    expect_that("it says why", "NOT READY: the source was not read yet" in world.agent.control("status")[1],
+                world.agent.control("status")[1])
+    # Once more, as a node would that starts it again and again.
+    world.agent.kill()
+    world.agent = world.start_again(world.agent, ready=False)
+    world.agent.process.wait_for("watch fails.*resource=backendtlspolicies", within=60)
+    refused_and_plain("the second of them")
+    world.api.start()
+    world.agent.wait_ready()
+    world.until_enrolled(world.gateway.name, 90)
+    until(lambda: world.gateway.kind(pod.address4) == "tls", 90, "the covered one, TLS again")
+    until(lambda: world.gateway.kind(unknown.address4) == "plain", 90, "the unknown, known again")
+    expect("afterwards, plain of a Service", world.gateway.kind(known.address4), "plain")
+    expect("what the covered saw, all the while", set(speaker.kinds), {"tls"})
+    expect("what the unknown saw", set(stranger.kinds), {"plain"})
 
 
 @case("the gateway's pod goes, and one of its name comes: the old one's hooks are gone, the new one's traffic is TLS")

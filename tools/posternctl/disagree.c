@@ -137,8 +137,15 @@ static bool agent_has_gateway(const json_t *status, const char *name)
 	return false;
 }
 
+/* Before the agent has read its source it knows of no Pod; what is attached is then nobody's mistake. */
+static bool source_was_read(const json_t *status)
+{
+	return number_of(json_object_get(status, "snapshot"), "generation") > 0;
+}
+
 static void compare_strangers(json_t **list, const json_t *status, const json_t *kernel)
 {
+	bool read = source_was_read(status);
 	size_t index;
 	json_t *hooks;
 
@@ -148,7 +155,11 @@ static void compare_strangers(json_t **list, const json_t *status, const json_t 
 		if (agent_has_gateway(status, text_of(hooks, "name")) || number_of(hooks, "attached") == 0)
 			continue;
 		(void)snprintf(what, sizeof(what), "gateway %.280s", text_of(hooks, "name"));
-		add(list, what, "an earlier agent's: restart posternd, or posternctl uninstall", "not enrolled",
+		add(list, what,
+		    read ? "an earlier agent's: restart posternd, or posternctl uninstall"
+		         : "an earlier agent's: this one takes it over when it has read its source; its watches say "
+		           "why it has not",
+		    read ? "not enrolled" : "not known yet: its source was not read",
 		    "%lld hooks are attached: its covered connects are refused", number_of(hooks, "attached"));
 	}
 }

@@ -99,6 +99,12 @@ class PodWorld(Cluster):
         self._stack.callback(agent.stop)
         return agent
 
+    def start_again(self, agent, ready=True):
+        """posternd once more with the files of one that has ended; the test asks the API server nothing for it."""
+        again = ConfiguredAgent(agent.path, self, ready, agent.env, agent.program)
+        self._stack.callback(again.stop)
+        return again
+
     # Programs that talk to the API server from a pod
 
     def proxy_in(self, netns, cgroup=None):
@@ -116,6 +122,7 @@ class ConfiguredAgent(Agent):
 
     def __init__(self, path, world, ready, env, program):  # pylint: disable=super-init-not-called
         self.run_directory, self.bpffs = world.run_directory, world.bpffs
+        self.path, self.env, self.program = path, env, program
         self.argv = [str(program), "--config", str(path), "--log-level", os.environ.get("POSTERN_LOG_LEVEL", "info"),
                      *os.environ.get("POSTERN_FLAGS", "").split()]
         self.process = Process(self.argv, cgroup=world.agent_cgroup, env=env)
