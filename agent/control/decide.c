@@ -48,7 +48,8 @@ int decide_request(void *context, unsigned int worker_index, uint64_t question,
 
 static bool covers(const struct agent *agent, const struct postern_destination_key *key)
 {
-	const struct destination *destination = snapshot_find(agent->maps.applied, key);
+	const struct snapshot *applied = agent->maps.applied; /* NULL: the first compile failed */
+	const struct destination *destination = applied ? snapshot_find(applied, key) : NULL;
 
 	return destination && destination->verdict != POSTERN_VERDICT_PLAIN;
 }
@@ -71,7 +72,7 @@ static enum postern_reason answer_to(struct agent *agent, const struct decision 
 {
 	if (covers(agent, &decision->key))
 		return REASON_NONE;
-	return in_order ? let_pass(agent, &decision->key) : REASON_HOLD_TIMEOUT;
+	return in_order && agent->maps.applied ? let_pass(agent, &decision->key) : REASON_HOLD_TIMEOUT;
 }
 
 static void answer_worker(struct agent *agent, unsigned int worker, const struct decisions *questions, bool in_order,

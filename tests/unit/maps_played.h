@@ -267,7 +267,7 @@ static struct snapshot *make(const struct row *rows, size_t count)
 static struct kernel_maps maps;
 static struct kernel_maps_change change;
 
-static void start(void)
+__attribute__((unused)) static void start(void)
 {
 	const struct postern_runtime_config runtime = {0};
 
@@ -292,7 +292,7 @@ static void expect(unsigned int host, uint16_t port, enum postern_verdict expect
 		fail_msg("10.0.%u.%u:%u: expected verdict %u, seen %u", host >> 8, host & 255, port, expected, seen);
 }
 
-static void expect_settings(unsigned int host, uint16_t port, uint32_t expected)
+__attribute__((unused)) static void expect_settings(unsigned int host, uint16_t port, uint32_t expected)
 {
 	const struct postern_destination_key key = key_of(host, port);
 	const struct postern_destination *found = look(&key);
@@ -311,7 +311,7 @@ static int begin(void **state)
 	return 0;
 }
 
-static int end(void **state)
+__attribute__((unused)) static int end(void **state)
 {
 	(void)state;
 	kernel_maps_stop(&maps);
