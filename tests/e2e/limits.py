@@ -187,6 +187,7 @@ def descriptors(stage):
     with stage.backend_here() as backend:
         first = stage.gateway.connect(stage.service.vip4, 80)
         first_peer = backend.take()
+        stage.exchange(first, first_peer, b"before")  # the agent has accepted it: it needs no descriptor any more
         before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
         expect_that("the agent raised its own limit to the hard one", before[0] == before[1], before)
         # None at all, then one: B is dialed, and accept() has none. The status socket has none either.
@@ -201,6 +202,7 @@ def descriptors(stage):
             resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
             counted = stage.refusals("no_descriptors") - refused
             expect_that("each of them counted", counted >= 20, counted)
+            until(backend.settled, 10 * SLOWNESS, "an end of every handshake that was begun")
             while backend.waiting():
                 backend.take().close()
         g = stage.gateway.connect(stage.service.vip4, 80)
@@ -245,10 +247,13 @@ def ptrace(request, task):
 @case("watchdog: a worker that hangs ends the agent, with a line that names it; connects are refused at once", limit=90)
 def hung(stage):
     agent = stage.start_agent(watchdog="2s")
-    threads = {int(task): Path(f"/proc/{agent.pid}/task/{task}/syscall").read_text().split()[0]
-               for task in os.listdir(f"/proc/{agent.pid}/task")}
-    # A worker waits in epoll_pwait2(); the watchdog in futex().
-    worker = next(task for task, call in threads.items() if task != agent.pid and call == "441")
+
+    def waiting_worker():
+        """A worker waits in epoll_pwait2(), when it has nothing to do; the watchdog in futex()."""
+        calls = {int(task): Path(f"/proc/{agent.pid}/task/{task}/syscall").read_text().split()[0]
+                 for task in os.listdir(f"/proc/{agent.pid}/task")}
+        return next((task for task, call in calls.items() if task != agent.pid and call == "441"), None)
+    worker = until(waiting_worker, 10, "a worker that waits")
     ptrace(PTRACE_SEIZE, worker)
     ptrace(PTRACE_INTERRUPT, worker)
     started = time.monotonic()

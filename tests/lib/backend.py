@@ -21,7 +21,7 @@ class Backend:
         connection, instead of handshake and queue.
         """
         self.address, self.port = address, port
-        self.accepted = 0
+        self.accepted = self._done = 0
         self.errors = []  # of handshakes and scripts
         self._context = context
         self._script = script or self._hand_over
@@ -37,6 +37,11 @@ class Backend:
 
     def waiting(self):
         return self._ready.qsize()
+
+    def settled(self):
+        """Nothing is on its way to take() or to `errors`."""
+        with self._lock:
+            return self._done == self.accepted
 
     def _accept(self):
         while True:
@@ -57,6 +62,8 @@ class Backend:
         except Exception as error:  # pylint: disable=broad-except
             self.errors.append(error)
             sock.close()
+        with self._lock:
+            self._done += 1
 
     def _hand_over(self, sock):
         self._ready.put(TlsPeer(sock, self._context).handshake() if self._context else sock)
