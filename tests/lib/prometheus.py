@@ -3,8 +3,10 @@
 promtool, and a real Prometheus that scrapes on loopback: what the metrics, alerts and dashboards are judged by.
 """
 
+import errno
 import http.client
 import json
+import random
 import re
 import socket
 import urllib.parse
@@ -18,9 +20,19 @@ LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """
+    Outside ip_local_port_range: until the one that is meant to have it listens, no connection of anybody's and no
+    bind() to port 0 takes it.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10240, 28000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
 
 
 def get(port, path, accept=None, within=30, source="127.0.0.1"):
