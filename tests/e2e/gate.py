@@ -107,10 +107,10 @@ def impostor(world):
     run("ip", "-n", backend, "address", "add", "192.0.2.1/32", "dev", "lo")
     run("ip", "-n", world.network["node"], "route", "add", "192.0.2.1/32", "via", backend4(2))
     try:
-        with Backend(world.backend, "192.0.2.1", 1) as answerer:
+        # Each connection is answered: the gate waits a second for it, and then dials once more.
+        with Backend(world.backend, "192.0.2.1", 1, script=lambda sock: sock.sendall(b"postern gateway=default/demo id=1 mode=enforce\n")):
             gate = Process([*RESTRICTED, POSTERNCTL, "gate", "--timeout", "3"], world.network["gateway"],
                            world.cgroups.make("stranger"))
-            answerer.take().sendall(b"postern gateway=default/demo id=1 mode=enforce\n")
             gate.wait_for("somebody of the network answers")
             expect("status", gate.wait(), 1)
             # And the enrolled one is led to the agent all the same.

@@ -48,6 +48,7 @@ def ungated(world):
         with Pod(world, f"ungated-{turn}") as pod:
             with world.capture(MARKER) as wire:
                 dialer = start_dialer(world, pod)
+                dialer.wait_for("sent")  # the race is lost
                 pod.publish()
                 world.until_ready(f"default/ungated-{turn}")
                 early += wire.report().markers

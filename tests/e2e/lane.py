@@ -19,7 +19,7 @@ from lib.agent import pinned_maps
 from lib.backend import Backend
 from lib.bpf_map import LaneSlots
 from lib.case import Skip, case, expect, expect_that, main, times
-from lib.sockets import reset
+from lib.sockets import receive_exactly, reset
 from lib.stage import Stage
 from lib.tls_peer import server_context
 from lib.topology import backend4
@@ -52,9 +52,12 @@ class LaneStage(Stage):
         return self.agent.counter("lane_redirected")
 
     def row(self):
-        rows = [each for each in self.agent.connections() if each["destination"] == f"{self.service.vip4}:80"]
-        expect("connections", len(rows), 1)
-        return rows[0]
+        """Of the only connection: connect() is over for G a moment before accept() is for the agent."""
+        def rows():
+            return [each for each in self.agent.connections() if each["destination"] == f"{self.service.vip4}:80"]
+        found = until(rows, 10, "the connection in posternctl's list")
+        expect("connections", len(found), 1)
+        return found[0]
 
     def until_none(self):
         until(lambda: not self.agent.connections(), 10, "no connection left")
@@ -154,7 +157,7 @@ def fionread(stage):
     peer.receive_exactly(15)
     peer.send(PATTERN.whole(10_000))
     select.select([g], [], [], 10)
-    expect("first bytes", bytes(g.recv(1000)) == PATTERN.whole(1000), True)
+    expect("first bytes", receive_exactly(g, 1000) == PATTERN.whole(1000), True)
 
     def waiting():
         return struct.unpack("i", fcntl.ioctl(g.fileno(), termios.FIONREAD, bytes(4)))[0]

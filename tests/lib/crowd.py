@@ -254,9 +254,10 @@ class _HallLoop:
     def run(self):
         print("ready", flush=True)
         while True:
-            for descriptor, _ in self.epoll.poll():
-                if descriptor in self.sockets:
-                    sock, action = self.sockets[descriptor]
+            # Whom an event was for: an earlier one of the same turn may close it, and accept() give its number to another.
+            for descriptor, watched in [(each, self.sockets.get(each)) for each, _ in self.epoll.poll()]:
+                if watched and self.sockets.get(descriptor) is watched:
+                    sock, action = watched
                     action(sock)
 
     def command(self, stdin):

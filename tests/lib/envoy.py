@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lib.case import Skip
 from lib.paths import PYTHON
-from lib.process import CommandFailed, Process, run
+from lib.process import CommandFailed, Process, run, run_in
+from lib.waiting import until
 
 VERSION = "1.40.0"
 ENVIRONMENT = Path(os.environ.get("POSTERN_CACHE", "/var/cache/postern")) / f"envoy-{VERSION}"
@@ -43,6 +44,8 @@ class Envoy:
         self.process = Process([program, "-c", configuration, "--disable-hot-restart", "--concurrency", "1",
                                 "--log-level", "warning", "--component-log-level", "main:info"], netns, cgroup)
         self.process.wait_for("starting main dispatch loop", within=60)
+        # It says so before its workers listen.
+        until(lambda: run_in(netns, "ss", "-Hltn", f"sport = :{port}").stdout, 60, f"Envoy listening on port {port}")
 
     def close(self):
         self.process.stop()
