@@ -101,6 +101,10 @@ def no_hook(world):
     expect_that("why, in words", "no hook on this pod yet" in done.stderr, done.stderr)
 
 
+def answer_as_the_agent(sock):
+    sock.sendall(b"postern gateway=default/demo id=1 mode=enforce\n")
+
+
 @case("somebody of the network who answers at the gate's address is not believed")
 def impostor(world):
     backend = world.network["backend"]
@@ -108,7 +112,7 @@ def impostor(world):
     run("ip", "-n", world.network["node"], "route", "add", "192.0.2.1/32", "via", backend4(2))
     try:
         # Each connection is answered: the gate waits a second for it, and then dials once more.
-        with Backend(world.backend, "192.0.2.1", 1, script=lambda sock: sock.sendall(b"postern gateway=default/demo id=1 mode=enforce\n")):
+        with Backend(world.backend, "192.0.2.1", 1, script=answer_as_the_agent):
             gate = Process([*RESTRICTED, POSTERNCTL, "gate", "--timeout", "3"], world.network["gateway"],
                            world.cgroups.make("stranger"))
             gate.wait_for("somebody of the network answers")
