@@ -282,7 +282,7 @@ def read_to_end(sock):
     return "a clean end"
 
 
-@case("a backend that stalls in mid-body: the upload waits, goes on when it reads, and others are not held")
+@case("a backend that stalls in mid-body: the upload waits, goes on when it reads, and others are not held", limit=120)
 def stall_later(stage):
     with stage.capture(MARKER) as wire, stage.backend_here() as backend:
         g = stage.gateway.connect(stage.service.vip4, 80, timeout=60)
