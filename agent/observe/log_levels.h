@@ -13,5 +13,10 @@
  * is another command, or no memory.
  */
 json_t *log_levels_command(const char *command);
+/*
+ * Why that command line would be refused, in words that name those that are known; free(). NULL: it would not, or no
+ * memory. Needs no agent: posternctl asks before it looks for one.
+ */
+char *log_levels_refusal(const char *command);
 
 #endif

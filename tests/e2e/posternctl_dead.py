@@ -121,6 +121,14 @@ def no_rights(stage):
         expect_that(f"{name}: that it takes root", "Permission denied (it takes root)" in text, text)
         for lie in ("no gateway", "no live", "no destination", "0 tls", "does not need it", "connects pass", "8 of 8"):
             expect_that(f"{name}: not {lie!r}", lie not in text, text)
+    pinned = sorted(str(path) for path in stage.bpffs.glob("v*/*"))
+    for words in (["uninstall"], ["uninstall", "--force"]):
+        done = run(*nobody, program, "--run-dir", stage.run_directory, "--bpffs", stage.bpffs, *words, check=False)
+        text = done.stdout + done.stderr
+        expect(f"{words}: exit status", done.returncode, 1)
+        expect_that(f"{words}: that it takes root", "Permission denied (uninstall takes root): nothing was changed" in text, text)
+        expect_that(f"{words}: nothing else", "No gateway is intercepted" not in text and "--force" not in text, text)
+    expect("pinned, still", sorted(str(path) for path in stage.bpffs.glob("v*/*")), pinned)
 
 
 @case("uninstall after a dead agent fits its schema, and leaves nothing")

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* posternctl log-level [[SUBSYSTEM] LEVEL]: of the running agent, until it ends. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent_client.h"
+#include "base/cleanup.h"
 #include "observe/control_socket.h"
+#include "observe/log_levels.h"
 #include "posternctl.h"
 #include "print.h"
 #include "terminal.h"
@@ -13,6 +16,7 @@ int command_log_level(const struct options *options)
 {
 	static const char *const headings[] = {"SUBSYSTEM", "LEVEL", NULL};
 	char command[CONTROL_COMMAND_MAX] = "log-level";
+	_cleanup_free_ char *refusal = NULL;
 	json_t *document = NULL;
 	const char *name;
 	json_t *level;
@@ -27,6 +31,11 @@ int command_log_level(const struct options *options)
 			return EXIT_USAGE;
 		}
 		(void)snprintf(command + used, sizeof(command) - used, " %s", options->operands[i]);
+	}
+	refusal = log_levels_refusal(command);
+	if (refusal) {
+		fprintf(stderr, "posternctl: %s\n", refusal);
+		return EXIT_USAGE;
 	}
 	status = ask_or_complain(options, command, JSON_OBJECT, &document);
 	if (status)

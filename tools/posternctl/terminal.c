@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -13,6 +14,8 @@
 
 #define ESCAPE_MAX   10 /* "\u{10ffff}" */
 #define COLUMN_SPACE 2
+#define COLUMN_MIN   8 /* a narrower one could not be read */
+#define COLUMNS_MAX  10000
 
 static const char *const sequences[] = {
         [COLOUR_NONE] = "",          [COLOUR_BOLD] = "\x1b[1m",  [COLOUR_GOOD] = "\x1b[32m",
@@ -212,14 +215,96 @@ void table_note(struct table *table, enum colour colour, const char *format, ...
 	table->next_cell = table->column_count;
 }
 
-static void print_cells(struct table *table, struct cell *cells)
+/* How many columns the terminal has; 0: it is none, or does not say, and lines are as long as they are. */
+static size_t terminal_columns(void)
 {
-	for (size_t i = 0; i < table->column_count && cells[i].text; i++) {
-		put_safe(cells[i].colour, cells[i].text);
-		if (i + 1 < table->column_count)
-			printf("%*s", (int)(table->widths[i] - cells[i].columns + COLUMN_SPACE), "");
+	const char *told = getenv("COLUMNS");
+	unsigned long columns = told ? strtoul(told, NULL, 10) : 0;
+	struct winsize size;
+
+	if (!isatty(STDOUT_FILENO))
+		return 0;
+	if (columns > 0 && columns <= COLUMNS_MAX)
+		return columns;
+	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+/* Makes the widest columns narrower until a row has room, or none can be. */
+static void fit(struct table *table, size_t room)
+{
+	size_t total = COLUMN_SPACE * (table->column_count - 1);
+
+	for (size_t i = 0; i < table->column_count; i++)
+		total += table->widths[i];
+	for (; total > room; total--) {
+		size_t widest = 0;
+
+		for (size_t i = 1; i < table->column_count; i++)
+			widest = table->widths[i] > table->widths[widest] ? i : widest;
+		if (table->widths[widest] <= COLUMN_MIN)
+			return;
+		table->widths[widest]--;
 	}
-	putchar('\n');
+}
+
+/*
+ * How many bytes of a safe text go into one line of so many columns: all, or up to behind the last blank or sign at
+ * which people part names, if that fills half of the line.
+ */
+static size_t part_of(const char *text, size_t columns, size_t *shown)
+{
+	size_t length = 0, good = 0, good_shown = 0;
+
+	for (*shown = 0; text[length] && *shown < columns; (*shown)++) {
+		bool parts = strchr(" ,;/:=", text[length]) != NULL;
+
+		do
+			length++;
+		while ((text[length] & 0xc0) == 0x80); /* the rest of a character */
+		if (parts) {
+			good = length;
+			good_shown = *shown + 1;
+		}
+	}
+	if (!text[length] || 2 * good_shown < columns)
+		return length;
+	*shown = good_shown;
+	return good;
+}
+
+static void put_part(enum colour colour, const char *text, size_t length)
+{
+	_cleanup_free_ char *part = checked(strndup(text, length));
+
+	put_safe(colour, part);
+}
+
+/* A row, in as many lines as its longest cell needs in its column. */
+static void print_cells(const struct table *table, const struct cell *cells, size_t indent)
+{
+	const char *rest[TABLE_COLUMNS_MAX];
+	bool more = true;
+
+	for (size_t i = 0; i < table->column_count; i++)
+		rest[i] = cells[i].text ? cells[i].text : "";
+	while (more) {
+		size_t blanks = indent;
+
+		more = false;
+		for (size_t i = 0; i < table->column_count; i++) {
+			size_t shown, length = part_of(rest[i], table->widths[i], &shown);
+
+			if (length) {
+				printf("%*s", (int)blanks, "");
+				put_part(cells[i].colour, rest[i], length);
+				blanks = 0;
+			}
+			blanks += table->widths[i] - shown + COLUMN_SPACE;
+			rest[i] += length;
+			more |= *rest[i] != '\0';
+		}
+		putchar('\n');
+	}
 }
 
 void table_discard(struct table *table)
@@ -233,20 +318,33 @@ void table_discard(struct table *table)
 	free(table);
 }
 
+static void print_note(const struct cell *note, size_t indent, size_t room)
+{
+	const char *rest = note->text;
+
+	do {
+		size_t shown, length = part_of(rest, room, &shown);
+
+		printf("%*s", (int)indent, "");
+		put_part(note->colour, rest, length);
+		putchar('\n');
+		rest += length;
+	} while (*rest);
+}
+
 void table_print(struct table *table, size_t indent)
 {
-	printf("%*s", (int)indent, "");
-	print_cells(table, table->headings);
-	for (size_t i = 0; i < table->row_count; i++) {
-		struct row *row = &table->rows[i];
+	size_t columns = terminal_columns(), note_indent = indent + COLUMN_SPACE;
+	size_t note_room = columns > note_indent + COLUMN_MIN ? columns - note_indent : SIZE_MAX;
 
-		printf("%*s", (int)(row->is_note ? indent + COLUMN_SPACE : indent), "");
-		if (row->is_note) {
-			put_safe(row->cells[0].colour, row->cells[0].text);
-			putchar('\n');
-		} else {
-			print_cells(table, row->cells);
-		}
+	if (columns)
+		fit(table, columns > indent ? columns - indent : 1);
+	print_cells(table, table->headings, indent);
+	for (size_t i = 0; i < table->row_count; i++) {
+		if (table->rows[i].is_note)
+			print_note(&table->rows[i].cells[0], note_indent, note_room);
+		else
+			print_cells(table, table->rows[i].cells, indent);
 	}
 	table_discard(table);
 }

@@ -2,6 +2,10 @@
 /*
  * terminal.h: what people see: safe text, colour on a terminal only (and not with NO_COLOR), tables. Values come from
  * manifests, certificates and the network: an escape sequence in a name must not reach the terminal.
+ *
+ * On a terminal a table is not wider than it (COLUMNS, else what the terminal says): the widest columns become
+ * narrower, and what has no room in its cell goes on below, in the same column. Nothing is cut off, and elsewhere (a
+ * pipe, a file) each row is one line, whatever COLUMNS says.
  */
 #ifndef POSTERNCTL_TERMINAL_H
 #define POSTERNCTL_TERMINAL_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
@@ -90,14 +91,28 @@ static int report(const struct options *options, int removed)
 	return EXIT_FINE;
 }
 
+/* Whether an agent lives, and what is pinned, may be hidden from who is not root: then nothing is said of either. */
+static bool lacks_rights(const struct options *options, char message[static 512])
+{
+	if (geteuid() == 0 || faccessat(AT_FDCWD, options->bpffs, R_OK | W_OK | X_OK, AT_EACCESS) == 0 ||
+	    errno == ENOENT)
+		return false;
+	(void)snprintf(message, 512, "%.300s: %s (uninstall takes root): nothing was changed", options->bpffs,
+	               strerror(errno));
+	return true;
+}
+
 int command_uninstall(const struct options *options)
 {
 	char message[512];
 	char reason[256];
 	json_t *status = NULL;
-	enum agent_answer agent = agent_ask(options->run_dir, "status", JSON_OBJECT, &status, reason, sizeof(reason));
+	enum agent_answer agent;
 	int removed;
 
+	if (lacks_rights(options, message))
+		return refuse(options, message);
+	agent = agent_ask(options->run_dir, "status", JSON_OBJECT, &status, reason, sizeof(reason));
 	if (agent != AGENT_DEAD && !options->force) {
 		if (agent == AGENT_ANSWERED)
 			(void)snprintf(message, sizeof(message),
@@ -113,7 +128,8 @@ int command_uninstall(const struct options *options)
 	log_set_level(LOG_LEVEL_WARNING);
 	removed = hooks_uninstall(options->bpffs);
 	if (removed < 0) {
-		(void)snprintf(message, sizeof(message), "%.300s: %s", options->bpffs, strerror(-removed));
+		(void)snprintf(message, sizeof(message), "%.300s: %s%s", options->bpffs, strerror(-removed),
+		               removed == -EACCES || removed == -EPERM ? " (it takes root)" : "");
 		return refuse(options, message);
 	}
 	if (agent == AGENT_DEAD)
