@@ -25,9 +25,7 @@ def found(world):
     with world.containerd.pod("web") as pod:
         run_gate(world, pod)
         with world.wire() as wire:
-            main_container = world.dial(pod)
-            pod.publish(gated=True)
-            world.through_tls()
+            main_container = world.gateway_speaks(pod)
             pod.stop_container(main_container)
             report = wire.report()
             expect_that("streams to the backend", report.to_ports(PORT), report.raw)
@@ -74,22 +72,16 @@ def restarts(world):
     with world.containerd.pod("web") as pod:
         before = run_gate(world, pod)
         with world.wire() as wire:
-            first = world.dial(pod)
-            pod.publish(gated=True)
-            world.through_tls()
+            first = world.gateway_speaks(pod)
             pod.stop_container(first)
-            second = world.dial(pod)
-            pod.publish(gated=True)
-            world.through_tls()
+            second = world.gateway_speaks(pod)
             mark = world.agent.process.mark()
             world.containerd.kill()
             world.through_tls()
             world.containerd.start()
             world.through_tls()
             pod.stop_container(second)
-            third = world.dial(pod)
-            pod.publish(gated=True)
-            world.through_tls()
+            third = world.gateway_speaks(pod)
             after = world.expect_found(pod)
             expect("its cgroup and the agent's ports", (after["cgroup"], after["listeners"]),
                    (before["cgroup"], before["listeners"]))
@@ -104,9 +96,7 @@ def restarts(world):
 def sandbox_dies(world):
     with world.containerd.pod("web") as pod, world.wire() as wire:
         run_gate(world, pod)
-        dialer = world.dial(pod)
-        pod.publish(gated=True)
-        world.through_tls()
+        dialer = world.gateway_speaks(pod)
         old = pod.network_namespace()
         os.kill(pod.pid, signal.SIGKILL)
         pod.stop_container(dialer)
@@ -114,9 +104,7 @@ def sandbox_dies(world):
         expect_that("another namespace", pod.network_namespace() != old, old)
         until(lambda: listening(pod.pid), WITHIN, "the agent's listeners in the new namespace")
         world.expect_found(pod)
-        dialer = world.dial(pod)
-        pod.publish(gated=True)
-        world.through_tls()
+        dialer = world.gateway_speaks(pod)
         pod.stop_container(dialer)
         expect("markers on the wire", wire.report().markers, 0)
         until(lambda: old not in namespaces_of(world.agent.pid), WITHIN, "the agent to let go of the old namespace")
@@ -145,9 +133,7 @@ def crun(world):
     with world.containerd.pod("web", handler="crun") as pod:
         run_gate(world, pod)
         with world.wire() as wire:
-            dialer = world.dial(pod)
-            pod.publish(gated=True)
-            world.through_tls()
+            dialer = world.gateway_speaks(pod)
             pod.stop_container(dialer)
             expect("markers on the wire", wire.report().markers, 0)
     world.until_gone("default/web", WITHIN)

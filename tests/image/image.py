@@ -211,9 +211,7 @@ def daemon(world):
         gate = gate_container()
         run_gate(world, pod, lambda pod: pod.container_of(IMAGE, "gate", gate["command"], [], security(gate)))
         with world.wire() as wire:
-            dialer = world.dial(pod)
-            pod.publish(gated=True)
-            world.through_tls()
+            dialer = world.gateway_speaks(pod)
             pod.stop_container(dialer)
             expect("markers on the wire", wire.report().markers, 0)
         node.stop_container(agent)

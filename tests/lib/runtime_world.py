@@ -43,6 +43,13 @@ class RuntimeWorld(PodsWorld):
         expect("what the backend got through TLS", peer.receive_exactly(len(MARKER)), MARKER)
         peer.close()
 
+    def gateway_speaks(self, pod):
+        """A gateway begins in the pod, behind its gate, and a connection of it comes through TLS. Its container."""
+        container = self.dial(pod)
+        pod.publish(gated=True)
+        self.through_tls()
+        return container
+
     def expect_found(self, pod):
         """The agent's gateway is that pod: its cgroup, and its network namespace, where the listeners are."""
         gateway = self.until_ready(f"default/{pod.name}", WITHIN)
