@@ -82,23 +82,34 @@ static inline void on_open(void *context)
 	outcome->opened++;
 }
 
-static inline void start(struct fixture *fixture, api_serve serve)
+/* By what the account's directory and the environment say now. */
+static inline void open_client(struct fixture *fixture)
 {
 	char error[256] = "";
 
-	*fixture = (struct fixture){0};
-	assert_int_equal(loop_new(&fixture->loop), 0);
-	fixture->server = api_server_start(serve, fixture);
 	if (kubernetes_credentials_open("", api_server_account(fixture->server), &fixture->credentials, error,
 	                                sizeof(error)))
 		fail_msg("%s", error);
 	assert_int_equal(kubernetes_client_new(fixture->loop, fixture->credentials, &fixture->client), 0);
 }
 
-static inline void stop(struct fixture *fixture)
+static inline void close_client(struct fixture *fixture)
 {
 	kubernetes_client_free(fixture->client);
 	kubernetes_credentials_close(fixture->credentials);
+}
+
+static inline void start(struct fixture *fixture, api_serve serve)
+{
+	*fixture = (struct fixture){0};
+	assert_int_equal(loop_new(&fixture->loop), 0);
+	fixture->server = api_server_start(serve, fixture);
+	open_client(fixture);
+}
+
+static inline void stop(struct fixture *fixture)
+{
+	close_client(fixture);
 	loop_free(fixture->loop);
 	api_server_stop(fixture->server);
 }

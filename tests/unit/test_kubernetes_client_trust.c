@@ -17,13 +17,12 @@ static void test_verified_only(void **state)
 	const struct certificate_options options = {.common_name = "another CA", .authority = true};
 	struct certificate *other;
 	_cleanup_free_ char *pem = NULL;
-	char path[128], error[256];
+	char path[128];
 	FILE *file;
 
 	(void)state;
 	start(&fixture, serve_paths);
-	kubernetes_client_free(fixture.client);
-	kubernetes_credentials_close(fixture.credentials);
+	close_client(&fixture);
 	other = certificate_new(&options);
 	pem = certificate_pem((const struct certificate *const[]){other, NULL});
 	(void)snprintf(path, sizeof(path), "%s/ca.crt", api_server_account(fixture.server));
@@ -31,10 +30,7 @@ static void test_verified_only(void **state)
 	assert_non_null(file);
 	assert_true(fputs(pem, file) >= 0);
 	assert_int_equal(fclose(file), 0);
-	assert_int_equal(kubernetes_credentials_open("", api_server_account(fixture.server), &fixture.credentials,
-	                                             error, sizeof(error)),
-	                 0);
-	assert_int_equal(kubernetes_client_new(fixture.loop, fixture.credentials, &fixture.client), 0);
+	open_client(&fixture);
 	get(&fixture, &outcome, "/good");
 	assert_int_equal(outcome.status, 0);
 	assert_contains(outcome.error, "certificate");
@@ -47,19 +43,14 @@ static void test_wrong_name(void **state)
 {
 	struct fixture fixture;
 	struct outcome outcome = {0};
-	char error[256];
 
 	(void)state;
 	start(&fixture, serve_paths);
-	kubernetes_client_free(fixture.client);
-	kubernetes_credentials_close(fixture.credentials);
+	close_client(&fixture);
 	assert_int_equal(setenv("KUBERNETES_SERVICE_HOST", "127.0.0.2", 1), 0);
 	/* The proxies of the environment are nobody's to use. */
 	assert_int_equal(setenv("HTTPS_PROXY", "http://127.0.0.1:1", 1), 0);
-	assert_int_equal(kubernetes_credentials_open("", api_server_account(fixture.server), &fixture.credentials,
-	                                             error, sizeof(error)),
-	                 0);
-	assert_int_equal(kubernetes_client_new(fixture.loop, fixture.credentials, &fixture.client), 0);
+	open_client(&fixture);
 	get(&fixture, &outcome, "/good");
 	assert_int_equal(outcome.status, 0);
 	assert_contains(outcome.error, "127.0.0.2");
