@@ -41,7 +41,7 @@ static void assert_sent(const struct fixture *f, size_t number, const char *mess
 /* What a KeyUpdate behind data holds back comes with the look. */
 static void wait_for(struct fixture *f, uint64_t key_updates)
 {
-	uint64_t deadline = monotonic_ns() + 2000 * MILLISECOND;
+	uint64_t deadline = monotonic_ns() + FIXTURE_PATIENCE_NS;
 	struct relay_stats stats = {0};
 
 	while (f->ends == 0 && stats.key_updates < key_updates && monotonic_ns() < deadline) {
@@ -85,7 +85,7 @@ static void a_hidden_key_update_is_followed(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(sizes) * ARRAY_SIZE(kernel_modes); i++) {
 		struct fixture *f = rekeying(kernel_modes[i % 2], true);
-		uint64_t deadline = monotonic_ns() + 1000 * MILLISECOND;
+		uint64_t deadline = monotonic_ns() + FIXTURE_PATIENCE_NS;
 		size_t size = sizes[i / 2];
 
 		mock_feed(&f->kernel.b, sent, size);

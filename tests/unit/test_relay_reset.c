@@ -106,13 +106,24 @@ static void abort_in_every_state(void **state)
 {
 	(void)state;
 	for (enum way way = 0; way < WAYS; way++) {
-		struct fixture *f = go(way, way == WAY_NEW ? RELAY_TICKETS : RELAY_KTLS_COPY, 40 * MILLISECOND);
+		struct fixture *f = go(way, way == WAY_NEW ? RELAY_TICKETS : RELAY_KTLS_COPY, MINUTE);
+		struct loop_timer *const timers[] = {&f->relay->idle_timer,   &f->relay->stall_timer,
+		                                     &f->relay->tail_timer,   &f->relay->half_closed_timer,
+		                                     &f->relay->ticket_timer, &f->relay->gather_timer,
+		                                     &f->worker.look_timer};
+		unsigned int armed = 0;
 
+		for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
+			if (timers[i]->due_ns) {
+				fixture_set_timer(f, timers[i], MILLISECOND);
+				armed++;
+			}
+		assert_true(armed > 0);
 		relay_abort(f->relay, REASON_POLICY_CHANGED, "the detail");
 		assert_reset(f, REASON_POLICY_CHANGED);
 		assert_string_equal(f->detail, "the detail");
 		/* Whatever timer was armed must not fire into freed memory. */
-		fixture_wait(f, 50);
+		fixture_wait(f, 5);
 		fixture_free(f);
 	}
 }

@@ -2,18 +2,6 @@
 /* Connections that end by time, on the mock kernel: idle ones and stalled ones, and those that are neither. */
 #include "relay_fixture.h"
 
-#define MINUTE (UINT64_C(60000) * MILLISECOND) /* a machine has been up for some of them */
-
-/*
- * Time is made to have passed, not waited for: a connection is as old as the test says, and its timer expires when the
- * test says so. So no load of the machine decides.
- */
-static void expire(struct fixture *f, struct loop_timer *timer)
-{
-	loop_timer_cancel(f->loop, timer);
-	timer->on_expire(timer);
-}
-
 /* Its timer was set again, to within the time that is left. */
 static void assert_looks_again(const struct loop_timer *timer, uint64_t left_ns)
 {
@@ -35,7 +23,7 @@ static void idle_connection_ends(void **state)
 		f->relay->to_gateway.moved_ns -= MINUTE / 2 + MINUTE / 4;
 		mock_feed(i % 2 ? &f->kernel.a : &f->kernel.b, "x", 1);
 		fixture_run(f);
-		expire(f, &f->relay->idle_timer);
+		fixture_expire(f, &f->relay->idle_timer);
 		assert_alive(f);
 		assert_looks_again(&f->relay->idle_timer, MINUTE);
 	}
@@ -43,7 +31,7 @@ static void idle_connection_ends(void **state)
 	f->relay->idle_ns = 20 * MILLISECOND;
 	mock_feed(&f->kernel.a, "x", 1);
 	fixture_run(f);
-	expire(f, &f->relay->idle_timer);
+	fixture_expire(f, &f->relay->idle_timer);
 	fixture_wait_end(f);
 	assert_true(monotonic_ns() - begin >= 20 * MILLISECOND);
 	assert_reset(f, REASON_IDLE_TIMEOUT);
@@ -81,7 +69,7 @@ static void stalled_direction_ends_both(void **state)
 		/* Slow is not stalled: a byte each three quarters of the limit. */
 		for (size_t i = 0; i < 8; i++) {
 			*moved_ns -= MINUTE / 2 + MINUTE / 4;
-			expire(f, &f->relay->stall_timer);
+			fixture_expire(f, &f->relay->stall_timer);
 			assert_alive(f);
 			assert_looks_again(&f->relay->stall_timer, MINUTE / 4);
 			begin = monotonic_ns();
@@ -92,7 +80,7 @@ static void stalled_direction_ends_both(void **state)
 			assert_true(*moved_ns >= begin);
 		}
 		f->worker.timeouts.stall_ns = 20 * MILLISECOND;
-		expire(f, &f->relay->stall_timer);
+		fixture_expire(f, &f->relay->stall_timer);
 		fixture_wait_end(f);
 		assert_true(monotonic_ns() - begin >= 20 * MILLISECOND);
 		assert_reset(f, REASON_STALLED);
@@ -115,11 +103,11 @@ static void blocked_again_is_not_stalled_since_then(void **state)
 		mock_feed(&f->kernel.a, "x", 1);
 		fixture_run(f);
 		assert_int_equal(f->relay->transmit, TRANSMIT_BLOCKED);
-		expire(f, &f->relay->stall_timer);
+		fixture_expire(f, &f->relay->stall_timer);
 		assert_alive(f);
 		assert_looks_again(&f->relay->stall_timer, MINUTE);
 		f->relay->to_backend.moved_ns -= MINUTE / 2;
-		expire(f, &f->relay->stall_timer);
+		fixture_expire(f, &f->relay->stall_timer);
 		assert_alive(f);
 		if (i == 1)
 			break;
@@ -127,7 +115,7 @@ static void blocked_again_is_not_stalled_since_then(void **state)
 		fixture_run(f);
 	}
 	f->relay->to_backend.moved_ns -= MINUTE / 2;
-	expire(f, &f->relay->stall_timer);
+	fixture_expire(f, &f->relay->stall_timer);
 	fixture_wait_end(f);
 	assert_reset(f, REASON_STALLED);
 	fixture_free(f);
@@ -148,7 +136,7 @@ static void idle_is_not_stalled(void **state)
 	f->kernel.b.room = SIZE_MAX;
 	fixture_run(f);
 	f->relay->to_backend.moved_ns -= 2 * MINUTE;
-	expire(f, &f->relay->stall_timer);
+	fixture_expire(f, &f->relay->stall_timer);
 	assert_alive(f);
 	assert_int_equal(f->relay->stall_timer.due_ns, 0);
 	fixture_free(f);
