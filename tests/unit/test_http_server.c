@@ -61,15 +61,19 @@ static void forget(void *context, struct http_request *request)
 	world->forgotten++;
 }
 
-static int set_up(void **state)
+/*
+ * The short times only where they are waited for: a client of ours that another process keeps off the CPU for so long
+ * is cut off, rightly, and is no failure of the server.
+ */
+static int set_up_with(void **state, unsigned int timeout_seconds, unsigned int request_seconds)
 {
 	struct world *world = calloc(1, sizeof(*world));
 	struct http_options options = {
 	        .answer = answer,
 	        .forget = forget,
 	        .context = world,
-	        .timeout_seconds = 1,
-	        .request_seconds = 2,
+	        .timeout_seconds = timeout_seconds,
+	        .request_seconds = request_seconds,
 	};
 
 	assert_non_null(world);
@@ -79,6 +83,16 @@ static int set_up(void **state)
 	assert_int_equal(http_server_open(world->loop, &options, &world->server), 0);
 	*state = world;
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	return set_up_with(state, 600, 600);
+}
+
+static int set_up_impatient(void **state)
+{
+	return set_up_with(state, 1, 2);
 }
 
 static int tear_down(void **state)
@@ -228,26 +242,38 @@ static void silent_and_slow_clients_end(void **state)
 	assert_int_equal(read_all(world, silent, text, sizeof(text)), 0);
 }
 
+/* Those that the server has ended. */
+static unsigned int count_ended(const int *fds, size_t count)
+{
+	unsigned int ended = 0;
+	char byte;
+
+	for (size_t i = 0; i < count; i++) {
+		ssize_t got = recv(fds[i], &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+
+		ended += got == 0 || (got == -1 && errno != EAGAIN);
+	}
+	return ended;
+}
+
 static void connections_are_bounded(void **state)
 {
 	struct world *world = *state;
 	int fds[HTTP_CONNECTIONS_OF_ADDRESS + 8];
 	uint64_t end = monotonic_ns() + PATIENCE_NS;
-	unsigned int ended = 0;
+	unsigned int ended;
 	char text[2048];
-	char byte;
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		fds[i] = dial(world);
 		assert_int_equal(loop_step(world->loop, 20), 0);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
-		ssize_t got = recv(fds[i], &byte, 1, MSG_DONTWAIT);
-
-		ended += got == 0 || (got == -1 && errno != EAGAIN);
-		close(fds[i]);
-	}
+	/* connect() may be back a moment before the listener has the connection. */
+	while ((ended = count_ended(fds, ARRAY_SIZE(fds))) < 8 && monotonic_ns() < end)
+		assert_int_equal(loop_step(world->loop, 20), 0);
 	assert_in_range(ended, 8, ARRAY_SIZE(fds) - 1);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
 	/* Those that were let in are seen to be gone, and there is room again. */
 	do
 		(void)read_all(world, get(world, "/now"), text, sizeof(text));
@@ -299,7 +325,7 @@ int main(void)
 	        EACH(answers_at_once),
 	        EACH(answers_later),
 	        EACH(closes_with_a_request_kept),
-	        EACH(silent_and_slow_clients_end),
+	        cmocka_unit_test_setup_teardown(silent_and_slow_clients_end, set_up_impatient, tear_down),
 	        EACH(connections_are_bounded),
 	        EACH(large_heads_are_refused),
 	        EACH(a_taken_address_is_said),
