@@ -133,10 +133,11 @@ static json_t *statuses_json(const struct status_writer *writer)
 {
 	const struct status_writer_statistics statistics = status_writer_statistics(writer);
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "objects", (json_int_t)statistics.objects, "queued",
-	                 (json_int_t)statistics.queued, "waiting", (json_int_t)statistics.waiting, "written",
-	                 (json_int_t)statistics.writes, "conflicts", (json_int_t)statistics.conflicts, "denied",
-	                 (json_int_t)statistics.denied, "last_error", json_text(statistics.last_error));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "objects", (json_int_t)statistics.objects,
+	                 "queued", (json_int_t)statistics.queued, "in_flight", (json_int_t)statistics.in_flight,
+	                 "waiting", (json_int_t)statistics.waiting, "written", (json_int_t)statistics.writes,
+	                 "conflicts", (json_int_t)statistics.conflicts, "denied", (json_int_t)statistics.denied,
+	                 "last_error", json_text(statistics.last_error));
 }
 
 /* Those that a readiness gate is asked about, and that did not answer. */

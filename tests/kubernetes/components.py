@@ -136,6 +136,7 @@ def agent_dies(world):
 def silent(world):
     pod = world.one.pod("steady", labels={GATEWAY_NAME: "demo"}, spec=GATE)
     world.until_enrolled(pod, "True", "Enrolled")
+    world.controller.wait_settled()
     mark = world.audit.mark()
     world.agent.process.signal(19)  # SIGSTOP
     try:
@@ -145,6 +146,7 @@ def silent(world):
     finally:
         world.agent.process.signal(18)  # SIGCONT
     until(lambda: not world.controller.status()["silent_agents"], 40, "it answers again")
+    world.controller.wait_settled()
     expect("the condition", condition(world.admin.read(pod.object), ENROLLED)["status"], "True")
     expect("writes meanwhile", [str(row) for row in world.audit.rows(mark, world.controller.account.user, verb="patch")
                                 if row.resource == "pods"], [])

@@ -6,6 +6,7 @@ import os
 import time
 
 from kube.client import Client
+from lib.waiting import until
 
 TOKEN_SECONDS = 3600
 
@@ -76,6 +77,24 @@ def bind(client, account, rules, namespace=None, name=None):
     client.apply({**api, "kind": f"{scope}RoleBinding", "metadata": metadata,
                   "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": f"{scope}Role", "name": name},
                   "subjects": [{"kind": "ServiceAccount", "name": account.name, "namespace": account.namespace}]})
+    until_in_force(client, account.user, rules, namespace)
+
+
+def until_in_force(client, user, rules, namespace=None):
+    """
+    Wait until somebody may what the rules say. The server's authorizer watches roles and bindings as everybody does: who
+    asks in the moment after they were written may still be refused.
+    """
+    for each in rules:
+        attributes = {"group": each["apiGroups"][-1], "resource": each["resources"][-1], "verb": each["verbs"][-1],
+                      **({"namespace": namespace} if namespace else {}),
+                      **({"name": each["resourceNames"][-1]} if each.get("resourceNames") else {})}
+        if "/" in attributes["resource"]:
+            attributes["resource"], attributes["subresource"] = attributes["resource"].split("/")
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+                  "spec": {"user": user, "resourceAttributes": attributes}}
+        until(lambda review=review: client.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+                                                   review)["status"]["allowed"], 30, f"{user} may {attributes}")
 
 
 def write_kubeconfig(path, server, authority_file, user):

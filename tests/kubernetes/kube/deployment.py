@@ -10,6 +10,7 @@ import urllib.request
 import yaml
 
 from kube import binaries
+from kube.accounts import until_in_force
 from kube.ports import free_ports
 from lib.paths import BUILD, REPOSITORY
 from lib.process import Process, run
@@ -37,7 +38,22 @@ def apply(cluster, directory, but=()):
     things = [thing for thing in first(build(directory)) if thing["kind"] not in but]
     for thing in things:
         cluster.admin.apply(thing)
+    _until_in_force(cluster, things)
     return things
+
+
+def _until_in_force(cluster, things):
+    """Nobody whom these bind is refused what they give from here on."""
+    roles = {(thing["kind"], thing["metadata"]["name"], thing["metadata"].get("namespace")): thing["rules"]
+             for thing in things if thing["kind"] in ("Role", "ClusterRole")}
+    for thing in things:
+        if thing["kind"] in ("RoleBinding", "ClusterRoleBinding"):
+            namespace = thing["metadata"].get("namespace")
+            kind, name = thing["roleRef"]["kind"], thing["roleRef"]["name"]
+            for subject in thing["subjects"]:
+                if subject["kind"] == "ServiceAccount":
+                    until_in_force(cluster.admin, f"system:serviceaccount:{subject['namespace']}:{subject['name']}",
+                                   roles.get((kind, name, namespace if kind == "Role" else None), []), namespace)
 
 
 class Controller:
@@ -78,6 +94,15 @@ class Controller:
 
     def wait_leading(self, within=20):
         until(self.leads, within, f"{self.name} leads")
+        return self
+
+    def wait_settled(self):
+        """
+        Nothing that it writes is under way. Who has the answer to a write has its row in the audit log, which the server
+        writes first; a watch shows the write before either.
+        """
+        until(lambda: not any(self.status()["statuses"][each] for each in ("queued", "in_flight", "waiting")), 20,
+              f"{self.name} has nothing to write")
         return self
 
     def pause(self):
