@@ -32,16 +32,30 @@ OUTSIDE, AFAR = "198.51.100.1", "198.51.100.2"  # of none of the cluster's netwo
 
 
 class Speaker:
-    """A server that takes TLS and plain HTTP on one port, and says which it was; `kinds` of all requests so far."""
+    """
+    A server that takes TLS and plain HTTP on one port, and says which it was; `kinds` of all requests so far, at each
+    address in the order in which their connections came.
+    """
 
     def __init__(self, name, maker, addresses, context=None):
         self._name, self._context = name, context
         if context:
             context.sni_callback = _remember_name
-        self.kinds = []
-        self._backends = [Backend(maker, address, TARGET, script=self._serve) for address in addresses]
+        self._seen = []  # (number of the address, place among its connections, kind)
+        self._backends, listening = [], threading.Event()
 
-    def _serve(self, sock):
+        def serve(number, sock):
+            listening.wait()
+            self._serve(sock, lambda kind: self._seen.append((number, self._backends[number].place(sock), kind)))
+        for number, address in enumerate(addresses):
+            self._backends.append(Backend(maker, address, TARGET, script=lambda sock, number=number: serve(number, sock)))
+        listening.set()
+
+    @property
+    def kinds(self):
+        return [kind for _, _, kind in sorted(self._seen)]
+
+    def _serve(self, sock, note):
         with sock:
             first = sock.recv(1, 2)  # MSG_PEEK
             if not first:
@@ -50,18 +64,19 @@ class Speaker:
                 if not self._context:
                     return
                 peer = TlsPeer(sock, self._context).handshake()
-                self._answer(peer.receive, peer.send, "tls", getattr(peer.tls, "name", ""))
+                self._answer(peer.receive, peer.send, note, "tls", getattr(peer.tls, "name", ""))
                 peer.close_notify()
             else:
-                self._answer(lambda: sock.recv(65536), sock.sendall, "plain", "")
+                self._answer(lambda: sock.recv(65536), sock.sendall, note, "plain", "")
 
-    def _answer(self, receive, send, kind, name):
+    def _answer(self, receive, send, note, kind, name):  # pylint: disable=too-many-arguments
         request = b""
         while b"\r\n\r\n" not in request:
             data = receive()
             if not data:
                 return
-            self.kinds += [] if request else [kind]
+            if not request:
+                note(kind)
             request += data
         marker = "yes" if MARKER.encode() in request else "no"
         body = f"kind={kind}\nsni={name}\nat={self._name}\nmarker={marker}\n".encode()

@@ -129,6 +129,7 @@ class World(PodWorld):
         self.admin.apply_all(manifests.config_map("ca", self.authority.pem, SHOP), empty,
                              manifests.config_map("mismatch-ca", wrong.pem, SHOP))
         self._backend()
+        self._guard_ports()
         self._pods = {name: self._gateway_pod(name) for name in GATEWAYS}
 
     def _backend(self):
@@ -136,6 +137,16 @@ class World(PodWorld):
         leaf = self.authority.leaf("backend", f"DNS:{GOOD}", f"DNS:{OTHER}", f"URI:{SPIFFE}")
         self.close_at_end(nginx.backend(self.new_directory("backend"), self.backend.netns, self.backend.main,
                                         [(self.backend.address4, TARGET), (self.backend.address6, TARGET)], leaf))
+
+    def _guard_ports(self):
+        """
+        Conditions are the controller's, and the agent may hear of a Service later than it: what it does not know yet is
+        held on the ports of covered Services, and these are all the ports that there are.
+        """
+        self.numbers["guarding"] = 19
+        self._service("guarding", [])
+        made = self.admin.apply(Policy().manifest("guarding", "guarding"))
+        self.agent.until_policy(made["metadata"]["name"], within=30)
 
     def _gateway_pod(self, name):
         made = manifests.gateway(name, EDGE)

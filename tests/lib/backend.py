@@ -68,6 +68,11 @@ class Backend:
     def _hand_over(self, sock):
         self._ready.put(TlsPeer(sock, self._context).handshake() if self._context else sock)
 
+    def place(self, sock):
+        """How many connections came before this one; its thread may run later than theirs, or earlier."""
+        with self._lock:
+            return self._open.index(sock)
+
     def forget_closed(self):
         with self._lock:
             self._open = [sock for sock in self._open if sock.fileno() >= 0]

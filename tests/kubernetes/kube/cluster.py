@@ -18,6 +18,7 @@ from kube.client import APPLY_PATCH, ApiError, Client, condition
 from kube.etcd import Etcd
 from kube.proxy import Proxy
 from lib.paths import run_directory
+from lib.waiting import until
 
 GATEWAY_API = "gateway.networking.k8s.io"
 
@@ -108,8 +109,23 @@ class Cluster:
                 established.append(made)
         for made in established:
             made.update(apiVersion="apiextensions.k8s.io/v1", kind="CustomResourceDefinition")
-            self.admin.until(made, lambda seen: condition(seen, "Established").get("status") == "True",
-                             f"{made['metadata']['name']} Established")
+            seen = self.admin.until(made, lambda seen: condition(seen, "Established").get("status") == "True",
+                                    f"{made['metadata']['name']} Established")
+            # Who says so is not who serves it, and hears of it a moment later.
+            for each in seen["spec"]["versions"]:
+                if each["served"]:
+                    until(lambda name=each["name"], spec=seen["spec"]: self._is_served(spec, name), 60,
+                          f"{made['metadata']['name']} served")
+
+    def _is_served(self, spec, version):
+        try:
+            return spec["names"]["kind"] in [each["kind"] for each in self.admin.request(
+                "GET", f"/apis/{spec['group']}/{version}")["resources"]] and \
+                self.admin.request("GET", f"/apis/{spec['group']}/{version}/{spec['names']['plural']}", limit=1)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return False
 
     # The control plane's troubles
 

@@ -125,7 +125,13 @@ class Proxy:
             server.settimeout(None)
             pair = _Pair(client, server)
             with self._changed:
-                self._pairs.add(pair)
+                refusing = self._refusing  # refuse() may have come meanwhile: it has not cut this one
+                if not refusing:
+                    self._pairs.add(pair)
+            if refusing:
+                pair.is_cut = True
+                pair.close()
+                continue
             threading.Thread(target=self._serve, args=(pair,), daemon=True).start()
 
     def _serve(self, pair):
@@ -135,8 +141,8 @@ class Proxy:
         except OSError:
             pass
         finally:
-            pair.close()
-            with self._changed:
+            with self._changed:  # at once for others: who finds it among the pairs may cut it
+                pair.close()
                 self._pairs.discard(pair)
                 self._changed.notify_all()
 
@@ -162,12 +168,15 @@ class Proxy:
             over = self._budget is not None and len(data) >= self._budget
             if self._budget is not None:
                 data = data[:self._budget]
-                self._budget = None if over else self._budget - len(data)
+                self._budget -= len(data)
             self.answered += len(data)
-        pair.send(pair.client, data)
-        if over:
-            with self._changed:
-                self._cut()
+        try:
+            pair.send(pair.client, data)
+        finally:
+            if over:
+                with self._changed:
+                    self._budget = None
+                    self._cut()
 
 
 class _Pair:
