@@ -23,9 +23,9 @@ struct trace {
 	_Atomic uint64_t active_until_ns; /* the latest of the readers'; 0: nobody looked ever */
 	_Atomic uint64_t unwatched;       /* events of the agent that no reader got, but for its staying away */
 	uint64_t look_ns;
-	pthread_mutex_t lock;
-	uint64_t last; /* number of the newest event */
-	uint64_t lost; /* by trace_lost() */
+	pthread_mutex_t lock; /* recursive: trace_programs.read() adds, too */
+	uint64_t last;        /* number of the newest event */
+	uint64_t lost;        /* by trace_lost() */
 	uint64_t losses[TRACE_LOSSES];
 	struct reader readers[TRACE_READERS];
 	struct trace_event ring[TRACE_KEPT];
@@ -57,10 +57,14 @@ const char *trace_loss_name(enum trace_loss loss)
 struct trace *trace_new(uint64_t look_ns)
 {
 	struct trace *trace = calloc(1, sizeof(*trace));
+	pthread_mutexattr_t recursive;
 
 	if (!trace)
 		return NULL;
-	pthread_mutex_init(&trace->lock, NULL);
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&trace->lock, &recursive);
+	pthread_mutexattr_destroy(&recursive);
 	trace->look_ns = look_ns;
 	return trace;
 }
@@ -209,13 +213,16 @@ static int compare_times(const void *left, const void *right)
 }
 
 int trace_look(struct trace *trace, uint64_t reader, const struct trace_filter *filter, uint64_t after,
-               uint64_t counted, struct trace_event *events, size_t size, struct trace_answer *answer)
+               const struct trace_programs *programs, struct trace_event *events, size_t size,
+               struct trace_answer *answer)
 {
-	uint64_t now = monotonic_ns();
+	uint64_t counted, now;
 	struct reader *place;
 
 	*answer = (struct trace_answer){.last = after};
 	pthread_mutex_lock(&trace->lock);
+	counted = programs->read(programs->context);
+	now = monotonic_ns();
 	place = place_of(trace, reader, now);
 	if (!place) {
 		pthread_mutex_unlock(&trace->lock);

@@ -98,12 +98,22 @@ struct trace_answer {
 };
 
 /*
+ * What the BPF programs tell: read() brings it by trace_add(), and says how many they have counted until now, told or
+ * not; it never falls. What other threads add waits meanwhile, so that no answer has an event of the agent's without
+ * those of the programs that were before it.
+ */
+struct trace_programs {
+	uint64_t (*read)(void *context);
+	void *context;
+};
+
+/*
  * A look of a reader (its number is chosen by itself, and keeps its filter apart from others'): events after `after`
- * that fit, by their time. counted: how many the programs have counted until now, told or not; it never falls.
- * -ENOSPC: there are TRACE_READERS already.
+ * that fit, by their time. -ENOSPC: there are TRACE_READERS already.
  */
 int trace_look(struct trace *trace, uint64_t reader, const struct trace_filter *filter, uint64_t after,
-               uint64_t counted, struct trace_event *events, size_t size, struct trace_answer *answer);
+               const struct trace_programs *programs, struct trace_event *events, size_t size,
+               struct trace_answer *answer);
 
 /* What all who look want, taken together. *until_ns: who looks stops then, unless asked again. False: nobody looks. */
 bool trace_wanted(struct trace *trace, struct trace_filter *filter, uint64_t *until_ns);

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "control/agent.h"
 #include "control/try_command.h"
 #include "observe/control_socket.h"
@@ -36,12 +37,22 @@ static const struct {
         {"settings ", settings_document},
 };
 
-static json_t *look_at_trace(struct agent *agent, const char *arguments)
+static uint64_t read_programs(void *context)
 {
-	json_t *document;
+	struct agent *agent = context;
 
 	trace_watch_read(agent);
-	document = trace_document(agent->trace, arguments, trace_watch_counted(agent));
+	return trace_watch_counted(agent);
+}
+
+static json_t *look_at_trace(struct agent *agent, const char *arguments)
+{
+	const struct trace_programs programs = {.read = read_programs, .context = agent};
+	json_t *document;
+
+	/* The bulk of it while workers may go on. */
+	trace_watch_read(agent);
+	document = trace_document(agent->trace, arguments, &programs);
 	trace_watch_ask(agent);
 	return document;
 }

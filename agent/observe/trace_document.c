@@ -78,7 +78,7 @@ static bool read_arguments(const char *arguments, uint64_t *reader, uint64_t *af
 	return strcmp(address, "-") == 0 || address_parse(address, &filter->address) == 0;
 }
 
-json_t *trace_document(struct trace *trace, const char *arguments, uint64_t counted)
+json_t *trace_document(struct trace *trace, const char *arguments, const struct trace_programs *programs)
 {
 	_cleanup_free_ struct trace_event *events = calloc(TRACE_KEPT, sizeof(*events));
 	struct trace_filter filter;
@@ -90,7 +90,7 @@ json_t *trace_document(struct trace *trace, const char *arguments, uint64_t coun
 		json_decref(rows);
 		return json_pack("{s:s}", "error", "trace READER AFTER [GATEWAY|- [ADDRESS|- [PORT|0 [VERDICTS]]]]");
 	}
-	if (trace_look(trace, reader, &filter, after, counted, events, TRACE_KEPT, &seen) != 0) {
+	if (trace_look(trace, reader, &filter, after, programs, events, TRACE_KEPT, &seen) != 0) {
 		json_decref(rows);
 		return json_pack("{s:s}", "error", "too many look on already");
 	}

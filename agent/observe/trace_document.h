@@ -8,13 +8,14 @@
 #include <stdint.h>
 
 struct trace;
+struct trace_programs;
 
 /*
  * {"last": n, "lost": n, "known": bool, "away_seconds": x, "events": [{"number", "time", "source", "event", "gateway",
  * "gateway_port", "destination", "verdict", "reason", "cookie", "local", "remote", "error", "detail"}]}, or {"error"}.
- * VERDICTS is a number: bit n is enum postern_verdict n; 0 is any. counted: as trace_look() takes it. Control thread.
+ * VERDICTS is a number: bit n is enum postern_verdict n; 0 is any. programs: as trace_look() takes it. Control thread.
  * NULL: no memory.
  */
-json_t *trace_document(struct trace *trace, const char *arguments, uint64_t counted);
+json_t *trace_document(struct trace *trace, const char *arguments, const struct trace_programs *programs);
 
 #endif

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The events of `posternctl trace`: who gets which, what is asked of the programs, and what is said of lost ones. */
 #include <arpa/inet.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,11 +47,21 @@ struct look {
 	struct trace_answer answer;
 };
 
+static uint64_t told_nothing(void *counted)
+{
+	return *(uint64_t *)counted;
+}
+
+static void look_with(struct trace *trace, struct look *look, const struct trace_programs *programs)
+{
+	assert_int_equal(trace_look(trace, look->reader, &look->filter, look->answer.last, programs, seen, TRACE_KEPT,
+	                            &look->answer),
+	                 0);
+}
+
 static void look(struct trace *trace, struct look *look)
 {
-	assert_int_equal(trace_look(trace, look->reader, &look->filter, look->answer.last, look->counted, seen,
-	                            TRACE_KEPT, &look->answer),
-	                 0);
+	look_with(trace, look, &(struct trace_programs){.read = told_nothing, .context = &look->counted});
 }
 
 static void add_all(struct trace *trace)
@@ -252,12 +265,61 @@ static void test_order(void **state)
 	trace_free(trace);
 }
 
+/* The programs' ring is read while a worker has an event to add. */
+struct race {
+	struct trace *trace;
+	pthread_t worker;
+	sem_t runs;
+};
+
+static void *add_as_worker(void *context)
+{
+	struct race *race = context;
+
+	sem_post(&race->runs);
+	add(race->trace, "a/worker", "10.0.0.1", 443, POSTERN_VERDICT_TLS);
+	return NULL;
+}
+
+static uint64_t told_late(void *context)
+{
+	struct race *race = context;
+
+	assert_int_equal(pthread_create(&race->worker, NULL, add_as_worker, race), 0);
+	while (sem_wait(&race->runs) != 0)
+		;
+	for (int i = 0; i < 1000; i++)
+		sched_yield();
+	add(race->trace, "a/program", "10.0.0.1", 443, POSTERN_VERDICT_TLS);
+	return 0;
+}
+
+/* An event of the agent's is in no answer in which one of the programs that was before it may be missing. */
+static void test_programs_first(void **state)
+{
+	struct race race = {.trace = trace_new(TRACE_LOOK_NS)};
+	struct look one = {.reader = 1};
+
+	(void)state;
+	sem_init(&race.runs, 0, 0);
+	look(race.trace, &one);
+	look_with(race.trace, &one, &(struct trace_programs){.read = told_late, .context = &race});
+	assert_int_equal(one.answer.count, 1);
+	assert_string_equal(seen[0].gateway, "a/program");
+	pthread_join(race.worker, NULL);
+	look(race.trace, &one);
+	assert_int_equal(one.answer.count, 1);
+	assert_string_equal(seen[0].gateway, "a/worker");
+	sem_destroy(&race.runs);
+	trace_free(race.trace);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_filters), cmocka_unit_test(test_widest), cmocka_unit_test(test_lost),
-	        cmocka_unit_test(test_away),    cmocka_unit_test(test_place),  cmocka_unit_test(test_causes),
-	        cmocka_unit_test(test_order),
+	        cmocka_unit_test(test_filters), cmocka_unit_test(test_widest),         cmocka_unit_test(test_lost),
+	        cmocka_unit_test(test_away),    cmocka_unit_test(test_place),          cmocka_unit_test(test_causes),
+	        cmocka_unit_test(test_order),   cmocka_unit_test(test_programs_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
