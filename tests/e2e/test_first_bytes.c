@@ -121,10 +121,26 @@ static void serve(int a[PLACES])
 	}
 }
 
+/*
+ * A gateway that waited for a second, on a machine that does other things, has sent its SYN again; that one's record is
+ * read after the connect was completed, and brings no other A.
+ */
+static bool is_copy(const struct postern_syn_record *syn)
+{
+	static uint64_t released[UINT16_MAX + 1]; /* by G's port: the ISN, and that there was one */
+	uint64_t this = UINT64_C(1) << 32 | syn->header.isn;
+	bool copy = released[syn->header.tuple.local_port] == this;
+
+	released[syn->header.tuple.local_port] = this;
+	return copy;
+}
+
 static void take(struct fixture *fixture, const struct postern_syn_record *syn, int a[PLACES])
 {
 	size_t i = 0;
 
+	if (is_copy(syn))
+		return;
 	while (i < PLACES && a[i] >= 0)
 		i++;
 	if (!expect_number(fixture, "a place for A", true, i < PLACES))

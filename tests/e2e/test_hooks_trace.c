@@ -275,6 +275,7 @@ static void held(struct fixture *fixture)
 
 	ask_for_all(fixture);
 	expect_error(fixture, "connect()", EINPROGRESS, dial(g, TLS, PORT));
+	expect_number(fixture, "a SYN record", 1, await_syn(fixture, local_port(g), 0, PATIENCE_MS) != NULL);
 	announced = expect_record(fixture, "what is announced", &wanted);
 	syn = find(fixture, POSTERN_TRACE_SYN, POSTERN_COUNT_SYN_HELD);
 	if (!expect_number(fixture, "a held SYN", 1, announced && syn))
