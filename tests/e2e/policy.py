@@ -4,7 +4,6 @@
 
 import os
 import queue
-import signal
 import sys
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
@@ -169,10 +168,10 @@ def not_yet_known(stage):
             # The agent sleeps while the slice gets a new address and the gateway dials it, so it cannot know it yet.
             number = 3 + round_number % 7
             service.endpoints = (2, number)
-            stage.agent.process.signal(signal.SIGSTOP)
+            stage.agent.suspend()
             stage.write_manifests(service)
             g = stage.gateway.start_connect(backend4(number), port)
-            stage.agent.process.signal(signal.SIGCONT)
+            stage.agent.resume()
             finish_connect(g, 10)
             g.sendall(MARKER)
             kind, peer = connections.get(timeout=10)

@@ -155,6 +155,7 @@ def emptied(stage):
 @case("connections: G and B are found in the kernel by their storage; keys that are not there are a disagreement")
 def sockets(stage):
     g = stage.gateway.connect(stage.echo.vip4, 80)
+    stage.agent.connection_of(g)
     code, text, _ = stage.agent.control("--json", "connections")
     row = [each for each in json.loads(text) if each["gateway_port"] == g.getsockname()[1]][0]
     expect("exit status, and what the kernel shows", (code, row["kernel"], row["differs"]), (FINE, "both", False))
@@ -172,11 +173,12 @@ def sockets(stage):
 @case("an agent that hangs: the kernel's sockets are the list")
 def hung(stage):
     g = stage.gateway.connect(stage.echo.vip4, 80)
-    stage.agent.process.signal(19)
+    stage.agent.connection_of(g)
+    stage.agent.suspend()
     try:
         code, text, said = stage.agent.control("connections")
     finally:
-        stage.agent.process.signal(18)
+        stage.agent.resume()
     expect("exit status", code, DEAD)
     expect_that("why", "the agent does not answer within" in said, said)
     for word in (str(g.getsockname()[1]), f"{stage.echo.vip4}:80", "default/demo", "unknown"):

@@ -57,6 +57,7 @@ def explain(stage):
 @case("failures and connections of a Pod, and any command on a node")
 def lists(stage):
     g = stage.gateway.connect(stage.echo.vip4, 80)
+    stage.agent.connection_of(g)
     code, text, _ = plugin(stage, "-n", "default", "connections", "demo")
     expect("exit status", code, 0)
     expect_that("its connection", str(g.getsockname()[1]) in text, text)

@@ -269,6 +269,7 @@ def no_resumption(stage):
         for _ in range(2):
             g = stage.gateway.connect(service.vip4, 80)
             backend.take()
+            stage.agent.connection_of(g)
             row = [each for each in json.loads(stage.agent.control("--json", "connections", "--policy", "no-tickets")[1])
                    if each["gateway_port"] == g.getsockname()[1]][0]
             expect("resumed", row["resumed"], False)
@@ -280,6 +281,7 @@ def no_resumption(stage):
 @case("B that is not in kernel TLS: the mode of each direction, and why")
 def not_in_kernel(stage):
     g = stage.gateway.connect(stage.echo.vip4, 80)
+    stage.agent.connection_of(g)
     code, text, _ = stage.agent.control("connections", "--gateway", "demo", "--destination", ":80")
     if kernel_tls.available():
         expect_words(code, 0, text, "tcp-ulp-tls")

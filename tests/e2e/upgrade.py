@@ -199,7 +199,7 @@ def new_one_killed(stage):
         new = stage.new_agent(ready=False)
         threading.Event().wait(0.02 + 0.03 * step)  # an event that never comes: the moment is the test
         new.kill()
-        if any("handed over" in line for line in old.process.lines):
+        if stage.has_handed_over(old):
             transfers.close()  # it was past the point of no return: what went with it is reset
             old.process.wait(20 * SLOWNESS)
             stage.start_agent()

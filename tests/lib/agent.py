@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import re
+import signal
 import socket
 from pathlib import Path
 
@@ -50,6 +51,15 @@ class Agent:
         """SIGKILL; comes back when the kernel has closed all that it had."""
         self.process.kill()
 
+    def suspend(self):
+        """SIGSTOP; comes back when every thread has stopped."""
+        self.process.signal(signal.SIGSTOP)
+        until(lambda: all("State:\tT" in path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/status")),
+              5, "all threads of the agent stopped")
+
+    def resume(self):
+        self.process.signal(signal.SIGCONT)
+
     def stop(self):
         """SIGTERM; the exit status."""
         return self.process.stop()
@@ -76,6 +86,12 @@ class Agent:
     def failures(self):
         """Newest first."""
         return self.ask("failures")
+
+    def connection_of(self, g, within=10):
+        """The row of a G whose connect() is over: it may see that before the worker has accepted its other end."""
+        port = g.getsockname()[1]
+        return until(lambda: next((each for each in self.connections() if each["gateway_port"] == port), None), within,
+                     f"a connection of G's port {port}")
 
     def failure_of(self, g, within=3):
         """The newest failure of a G that was reset: it may see its end before the agent has written it down."""

@@ -56,10 +56,11 @@ static bool fails(enum call call)
 {
 	int32_t left = atomic_load(&faults[call].left);
 
+	/* Of two threads that find one left, one has it: below zero all would fail. */
+	while (left > 0 && !atomic_compare_exchange_weak(&faults[call].left, &left, left - 1))
+		;
 	if (left == 0)
 		return false;
-	if (left > 0)
-		atomic_fetch_sub(&faults[call].left, 1);
 	errno = atomic_load(&faults[call].error);
 	return true;
 }

@@ -10,6 +10,7 @@ from lib.capture import Capture
 from lib.case import SLOWNESS, expect, expect_that
 from lib.paths import POSTERNCTL, PYTHON, REPOSITORY
 from lib.pods_world import MARKER, PodsWorld
+from lib.waiting import until
 
 DIALER = REPOSITORY / "tests/lib/dialer.py"
 NOBODY = 65532  # as deploy/ runs the gate
@@ -108,7 +109,8 @@ def run_gate(world, pod, start=None):
     pod.publish(gated=True, started=False)
     gate = start(pod) if start else pod.container("gate", POSTERNCTL, "gate", user=NOBODY)
     expect("the gate's status", pod.ended(gate), 0)
-    expect_that("the gate names the gateway", any(f"gateway=default/{pod.name} " in line for line in pod.output("gate")),
-                pod.output("gate"))
+    # The runtime copies its output by itself: it may tell of the end before the last line is in the log.
+    until(lambda: any(f"gateway=default/{pod.name} " in line for line in pod.output("gate")), WITHIN,
+          f"the gate to name the gateway in {pod.output('gate')}")
     pod.stop_container(gate)
     return world.expect_found(pod)

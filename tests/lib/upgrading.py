@@ -103,6 +103,17 @@ class UpgradeStage(Stage):
         hooks = {row["hook"]: row["verdict"] for row in self.agent.status()["proof"]["hooks"]}
         return hooks["lane"] == "safe"
 
+    def has_handed_over(self, old):
+        """
+        Asked when its successor is dead. What that one said last may lie there unread; the question comes behind it.
+        """
+        try:
+            old.status()
+            return False
+        except (OSError, ValueError):  # its socket goes when it hands over, perhaps with the question in it
+            old.process.wait_for(HANDED_OVER, within=5 * SLOWNESS)
+            return True
+
     def serves_again(self, old):
         """Until the old agent has put everything back."""
         until(lambda: old.status()["ready"], 5 * SLOWNESS, "the old agent, ready")
