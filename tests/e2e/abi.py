@@ -72,7 +72,8 @@ class AbiStage(UpgradeStage):
         for agent in self.agents:
             if agent is not self.agent and agent.process.running():
                 agent.kill()
-        if not self.agent.process.running() or any("handed over" in line for line in self.agent.process.lines):
+        if not self.serves():
+            self.agent.kill()
             self.program = POSTERND
             self.start_agent()
         self.until_alone()

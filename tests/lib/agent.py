@@ -9,6 +9,7 @@ import signal
 import socket
 from pathlib import Path
 
+from lib.case import SLOWNESS
 from lib.paths import POSTERNCTL, POSTERND
 from lib.process import Process, run
 from lib.waiting import until
@@ -40,7 +41,7 @@ class Agent:
         if ready:
             self.wait_ready()
 
-    def wait_ready(self, within=90 if not os.environ.get("POSTERN_GUEST") else 300):
+    def wait_ready(self, within=90 * SLOWNESS):
         self.process.wait_for(r"\bevent=ready\b|agent ready", within=within)
 
     @property
@@ -67,7 +68,7 @@ class Agent:
     def ask(self, command):
         """The agent's answer on its status socket, as posternctl gets it; without the cost of a program for each."""
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(30)
+            client.settimeout(30 * SLOWNESS)
             client.connect(str(self.run_directory / "posternd.sock"))
             client.sendall(command.encode() + b"\n")
             return json.loads(b"".join(iter(lambda: client.recv(1 << 16), b"")))
@@ -80,6 +81,13 @@ class Agent:
     def status(self):
         return self.ask("status")
 
+    def answers(self):
+        """Somebody answers on the status socket, and is ready."""
+        try:
+            return self.status()["ready"]
+        except (OSError, ValueError):
+            return False
+
     def connections(self):
         return self.ask("connections")
 
@@ -87,13 +95,13 @@ class Agent:
         """Newest first."""
         return self.ask("failures")
 
-    def connection_of(self, g, within=10):
+    def connection_of(self, g, within=10 * SLOWNESS):
         """The row of a G whose connect() is over: it may see that before the worker has accepted its other end."""
         port = g.getsockname()[1]
         return until(lambda: next((each for each in self.connections() if each["gateway_port"] == port), None), within,
                      f"a connection of G's port {port}")
 
-    def failure_of(self, g, within=3):
+    def failure_of(self, g, within=3 * SLOWNESS):
         """The newest failure of a G that was reset: it may see its end before the agent has written it down."""
         port = g.getsockname()[1]
         return until(lambda: next((each for each in self.failures() if each["gateway_port"] == port), None), within,
@@ -106,7 +114,7 @@ class Agent:
     def generation(self):
         return self.status()["snapshot"]["generation"]
 
-    def until_policy(self, name, accepted=True, within=5):
+    def until_policy(self, name, accepted=True, within=5 * SLOWNESS):
         """Wait until the agent serves a policy of this name with this Accepted status ("True" or not)."""
         def served():
             for policy in self.status()["policies"]:
@@ -115,7 +123,7 @@ class Agent:
             return None
         return until(served, within, f"policy {name} with Accepted={accepted}")
 
-    def until_no_policy(self, name, within=5):
+    def until_no_policy(self, name, within=5 * SLOWNESS):
         until(lambda: all(policy["name"] != name for policy in self.status()["policies"]), within,
               f"no policy {name}")
 

@@ -8,10 +8,11 @@ import queue
 import socket
 import threading
 
+from lib.case import SLOWNESS
 from lib.sockets import reset
 from lib.tls_peer import TlsPeer
 
-CONNECTION_TIMEOUT = 120
+CONNECTION_TIMEOUT = 120 * SLOWNESS
 
 
 class Backend:
@@ -31,7 +32,7 @@ class Backend:
         self._listener = maker.listen(address, port)
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def take(self, within=30):
+    def take(self, within=30 * SLOWNESS):
         """The next connection that is ready."""
         return self._ready.get(timeout=within)
 

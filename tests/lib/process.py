@@ -7,6 +7,8 @@ import subprocess
 import threading
 import time
 
+from lib.case import SLOWNESS
+
 # A socket belongs to the cgroup that its maker was in at socket(), so the shell moves there before anything else runs.
 ENTER_CGROUP = 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"'
 
@@ -15,7 +17,7 @@ class CommandFailed(Exception):
     pass
 
 
-def run(*argv, stdin=None, check=True, within=60, env=None):
+def run(*argv, stdin=None, check=True, within=60 * SLOWNESS, env=None):
     """Run to the end; the CompletedProcess, text in and out. A failure carries what the program said."""
     argv = [str(word) for word in argv]
     done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=within, env=env, errors="replace")
@@ -79,7 +81,7 @@ class Process:
         with self._changed:
             return len(self.lines)
 
-    def wait_for(self, pattern, since=0, within=20):
+    def wait_for(self, pattern, since=0, within=20 * SLOWNESS):
         """The first line at or after `since` that matches; an error if the program ends or the time does."""
         expression = re.compile(pattern)
         deadline = time.monotonic() + within
@@ -109,7 +111,7 @@ class Process:
     def signal(self, number):
         self._popen.send_signal(number)
 
-    def wait(self, within=20):
+    def wait(self, within=20 * SLOWNESS):
         status = self._popen.wait(within)
         self._reader.join(within)
         return status
@@ -121,7 +123,7 @@ class Process:
             self._popen.kill()
         return self.wait()
 
-    def stop(self, within=10):
+    def stop(self, within=10 * SLOWNESS):
         """SIGTERM, then SIGKILL if that is not enough. Its exit status (negative: the signal)."""
         if self.running():
             self._stopped = True

@@ -53,11 +53,19 @@ class UpgradeStage(Stage):
                     new.process.lines[:3])
         return new
 
+    def serves(self):
+        """
+        Whether the stage's agent does, by its own word. That its process runs says nothing: a case may have failed before
+        it had taken over, or while it ends, and until then the hooks refuse for whoever was there before.
+        """
+        handed_over = any(HANDED_OVER.split('"')[1] in line for line in self.agent.process.lines)
+        return self.agent.process.running() and not handed_over and self.agent.answers()
+
     def revive(self):
         """An agent that serves, whatever the last case left."""
         self.end_background()
-        if not self.agent.process.running() or any(HANDED_OVER.split('"')[1] in line
-                                                   for line in self.agent.process.lines):
+        if not self.serves():
+            self.agent.kill()
             self.start_agent()
 
     # What runs beside a case; one that failed leaves nothing running, which an emulated CPU would have no time for.
