@@ -7,10 +7,14 @@ loop that takes commands on its standard input, one line of JSON each, and answe
     crowd = Crowd(netns, cgroup)                  the gateway's end: connect(), an exchange, close()
     hall = Hall(netns, cgroup, addresses, leaf)   the backend's end: accepts at once, speaks TLS only when it is told to
 
+A crowd may be many gateways: it moves into another cgroup and network namespace before it makes the next sockets, and what
+it has made stays where it was made.
+
 An exchange is MARKER and a number, sent when connect() said success, and the same bytes back. So a connect() that
 succeeds without a verified backend behind it is seen as what it is: a connection that does not answer.
 """
 
+import ctypes
 import errno
 import json
 import os
@@ -27,6 +31,7 @@ if __name__ == "__main__":
 MARKER = b"postern-crowd-marker-71c2"
 MESSAGE = len(MARKER) + 8
 BACKLOG = 16384
+CLONE_NEWNET = 0x40000000
 
 
 class Speaker:
@@ -58,9 +63,12 @@ class Crowd(Speaker):
     def __init__(self, netns, cgroup):
         super().__init__(netns, cgroup, "crowd")
 
-    def start(self, targets, count, patience=0.0):
-        """count connects to [(address, port)...] in turn; each gives up after `patience` s (0: never)."""
-        return self.ask(do="start", targets=targets, count=count, patience=patience)
+    def start(self, targets, count, patience=0.0, place=None):
+        """
+        count connects to [(address, port)...] in turn; each gives up after `patience` s (0: never). place: (path of a
+        network namespace, path of a cgroup), where the crowd is from then on.
+        """
+        return self.ask(do="start", targets=targets, count=count, patience=patience, place=place and [*map(str, place)])
 
     def say_wait(self, within, exchange=True, keep=False):
         self.say(do="wait", within=within, exchange=exchange, keep=keep)
@@ -91,12 +99,25 @@ class Hall(Speaker):
         """accepted (in all), open (now), verified (handshakes that ended well, in all), exchanges."""
         return self.ask(do="count")
 
+    def peers(self):
+        """How many exchanges there were with each address, in all."""
+        return self.ask(do="peers")
+
 
 def _finish(answer):
     print(json.dumps(answer), flush=True)
 
 
 # ---- the gateway's end ----
+
+def move(netns, cgroup):
+    """Sockets that this process makes from now on belong there. It has one thread: setns() moves no other."""
+    with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as processes:
+        processes.write("0")  # the writer itself
+    with open(netns, "rb") as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"setns {netns}")
+
 
 class _CrowdLoop:
     def __init__(self):
@@ -111,7 +132,9 @@ class _CrowdLoop:
     def note(self, outcome):
         self.seen[outcome] = self.seen.get(outcome, 0) + 1
 
-    def start(self, targets, count, patience):
+    def start(self, targets, count, patience, place=None):
+        if place:
+            move(*place)
         if not self.begun and not self.talking:
             self.seen, self.started = {}, time.monotonic()
         failed = {}
@@ -235,6 +258,7 @@ class _HallLoop:
         self.speaks = False
         self.silent = {}  # those that have not been answered: descriptor -> socket
         self.counts = {"accepted": 0, "open": 0, "verified": 0, "exchanges": 0}
+        self.peers = {}
         for address, port in addresses:
             listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -269,7 +293,7 @@ class _HallLoop:
             self.speaks = command["speaks"]
             for sock in list(self.silent.values()) if self.speaks else []:
                 self.answer(sock)
-        _finish(self.counts)
+        _finish(self.peers if command["do"] == "peers" else self.counts)
 
     def accept(self, listener):
         for _ in range(64):
@@ -322,6 +346,8 @@ class _HallLoop:
                 data = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\ncrowd"
             if data:
                 self.counts["exchanges"] += 1
+                peer = tls.getpeername()[0]
+                self.peers[peer] = self.peers.get(peer, 0) + 1
                 tls.send(data)
                 return
         except ssl.SSLWantReadError:
