@@ -230,6 +230,12 @@ static void verified(struct attempt *attempt)
 	attempt_ready(attempt);
 }
 
+static void note_answer(struct attempt *attempt)
+{
+	handshake_line_answered(&attempt->worker->line, attempt->handshake_number, &attempt->connect.socket.destination,
+	                        monotonic_ns());
+}
+
 static void step_handshake(struct attempt *attempt)
 {
 	struct worker *worker = attempt->worker;
@@ -237,6 +243,7 @@ static void step_handshake(struct attempt *attempt)
 
 	switch (tls_session_handshake(attempt->session)) {
 	case TLS_STEP_DONE:
+		note_answer(attempt);
 		verified(attempt);
 		return;
 	case TLS_STEP_WANT_READ:
@@ -246,6 +253,7 @@ static void step_handshake(struct attempt *attempt)
 		error = loop_set_events(worker->loop, &attempt->b_source, EPOLLOUT);
 		break;
 	case TLS_STEP_FAILED:
+		note_answer(attempt);
 		attempt_refuse(attempt, tls_session_reason(attempt->session), tls_session_detail(attempt->session));
 		return;
 	}
@@ -276,18 +284,38 @@ static uint64_t handshake_limit(const struct attempt *attempt)
 	return limit_of(attempt->settings->handshake_timeout_ms, attempt->worker->options.handshake_limit_ns);
 }
 
+/* What it has waited for its turn, of the time that its limit runs. */
+static uint64_t queued_for(const struct attempt *attempt, uint64_t now)
+{
+	uint64_t from = attempt->queued_ns > attempt->limit_from_ns ? attempt->queued_ns : attempt->limit_from_ns;
+
+	return attempt->list ? now - from : 0;
+}
+
+/* The backend was at work on those before it until then. */
+static void move_limit(struct attempt *attempt)
+{
+	uint64_t moved = handshake_line_moved_ns(&attempt->worker->line, attempt->handshake_number,
+	                                         &attempt->connect.socket.destination);
+
+	if (moved <= attempt->limit_from_ns)
+		return;
+	attempt->limit_from_ns = moved;
+	attempt->queue_ns = 0;
+}
+
 /*
- * The limit is the backend's. In a crowd a handshake waits longer for the worker than for its backend, and if that
- * counted, all of them would be worked at and none would be finished in time (seen: 40 of 300). And if the agent itself
- * stood still (SIGSTOP) until the limit had passed, what the backend has said meanwhile has one last turn.
+ * The limit is the backend's. In a crowd a handshake waits longer for the worker than for its backend, and there for
+ * those before it; if that counted, all of them would be worked at and few would be finished in time (seen: 40 of 300,
+ * then 63, where the machine did seven a second). And if the agent itself stood still (SIGSTOP) until the limit had
+ * passed, what the backend has said meanwhile has one last turn. How long all of it may last is G's own timer's to say.
  */
 bool dial_handshake_expired(struct attempt *attempt)
 {
-	uint64_t now = monotonic_ns(), limit = handshake_limit(attempt);
-	uint64_t used = now - attempt->handshake_begun_ns - attempt->queue_ns, wait = TURN_NS;
+	uint64_t now = monotonic_ns(), limit = handshake_limit(attempt), used, wait = TURN_NS;
 
-	if (attempt->list)
-		used -= now - attempt->queued_ns;
+	move_limit(attempt);
+	used = now - attempt->limit_from_ns - attempt->queue_ns - queued_for(attempt, now);
 	if (used < limit)
 		wait = limit - used;
 	else if (attempt->list && (!attempt->last_turn_ns || attempt->last_turn_ns == attempt->queued_ns))
@@ -309,7 +337,7 @@ bool dial_run_handshakes(struct worker *worker, uint64_t budget_ns)
 			end = now + budget_ns;
 		else if (now >= end)
 			return true;
-		attempt->queue_ns += now - attempt->queued_ns; /* the agent's own time */
+		attempt->queue_ns += queued_for(attempt, now); /* the agent's own time */
 		attempt_list_remove(attempt);
 		step_measured(attempt);
 	}
@@ -344,7 +372,8 @@ static void connected(struct attempt *attempt)
 		refuse_errno(attempt, REASON_NO_MEMORY, "TLS session", -error);
 		return;
 	}
-	attempt->handshake_begun_ns = monotonic_ns();
+	attempt->handshake_begun_ns = attempt->limit_from_ns = monotonic_ns();
+	attempt->handshake_number = handshake_line_join(&worker->line);
 	attempt->queue_ns = attempt->last_turn_ns = 0;
 	attempt->state = ATTEMPT_HANDSHAKE;
 	await_step(attempt, attempt->handshake_begun_ns);

@@ -9,6 +9,7 @@
  *   attempt_verdict.c  what it is by the policy
  *   attempt_table.c  the attempts there are, and how many there may be
  *   dial.c           B
+ *   handshake_line.c  who waits behind whom at a backend
  *   release.c        raw packets, accept
  *   gate.c           the gate's connect, which nobody is dialed for
  *   connection.c     the relay's owner
@@ -17,23 +18,8 @@
  *   lane_slots.c     who has which slot
  *   worker_handover.c  connections that go to another agent, or come from one
  *
- * An attempt:
- *
- *      SYN alone             CONNECT record
- *          |                      |
- *       ORPHAN --CONNECT----> (decide) --TLS, PLAIN--> DIALING --TLS--> HANDSHAKE --verified--> READY
- *          |                   |     ^                    |                 |                    |
- *     second SYN          uncovered  | answer             | PLAIN           | failed        SYN known: sent again
- *          |                   v     |                    +--> READY        |                    v
- *          |                  WAITING                                       |                RELEASED --accept-->
- * connection v                   | DENY, limit, failure                       v                    | 1 s REFUSED
- * <--------------+--------------------------------------------+                    v | RST or ICMP when the SYN is
- * known                                              (B closed)
- *          v
- *        GONE record or 5 s: freed. GONE in any other state: B closed, freed.
- *
- * ACCEPTED is the connection's beginning, and kept for a second: what G sent again while it was held may still be in
- * the ring, and must not be taken for another connect.
+ * An attempt's states are drawn in docs/architecture.md. ACCEPTED is the connection's beginning, and kept for a second:
+ * what G sent again while it was held may still be in the ring, and must not be taken for another connect.
  *
  * The policy changes: DIALING, HANDSHAKE and READY begin anew with (decide) if their verdict or settings are others
  * now; RELEASED is refused, and its accept a reset.
@@ -50,6 +36,7 @@
 #include "base/names.h"
 #include "base/reason.h"
 #include "datapath/gateway.h"
+#include "datapath/handshake_line.h"
 #include "datapath/relay.h"
 #include "datapath/worker.h"
 #include "datapath/worker_trace.h"
@@ -96,6 +83,8 @@ struct attempt {
 	unsigned int syn_count;
 	uint64_t begun_ns;
 	uint64_t handshake_begun_ns;  /* B is connected */
+	uint64_t handshake_number;    /* HANDSHAKE: its place in worker->line */
+	uint64_t limit_from_ns;       /* HANDSHAKE: its limit runs from here, without queue_ns of since then */
 	uint64_t queued_ns, queue_ns; /* HANDSHAKE: in worker->steps since then; what it has spent there in all */
 	uint64_t last_turn_ns;   /* HANDSHAKE: queued_ns of the turn that it is given after its limit; 0: none yet */
 	struct loop_timer timer; /* the limit of the current state; armed in all but ACCEPTED */
@@ -247,6 +236,7 @@ struct worker {
 
 	struct attempt *attempts[ATTEMPT_BUCKETS];
 	struct attempt_list steps;   /* handshakes that have something to do */
+	struct handshake_line line;  /* those that were begun */
 	struct attempt_list waiting; /* for answers, in the order of their questions */
 	uint64_t last_question;
 	struct attempt_list accepted; /* oldest first */

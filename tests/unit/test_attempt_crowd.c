@@ -103,6 +103,72 @@ static void run_limit(const void *argument)
 	attempt_on_limit(&attempt->timer);
 }
 
+static void run_answered(const void *argument)
+{
+	const struct attempt *attempt = argument;
+
+	handshake_line_answered(&world.worker.line, attempt->handshake_number, &attempt->connect.socket.destination,
+	                        monotonic_ns());
+}
+
+static struct attempt *waits_for_backend(uint16_t port)
+{
+	bring_to(ATTEMPT_HANDSHAKE, port, ISN);
+	assert_null(attempt_of(port)->list);
+	return attempt_of(port);
+}
+
+/* Nothing but time passes, for the second in line and for what the backend said to the first. */
+static void let_pass(struct attempt *attempt, uint64_t time_ns)
+{
+	attempt->limit_from_ns -= time_ns;
+	for (size_t i = 0; i < world.worker.line.next; i++)
+		world.worker.line.answers[i].answered_ns -= time_ns;
+}
+
+/* The limit of the second in line runs anew when the first is answered, and passes when nothing happens any more. */
+static void test_the_backend_is_busy_with_those_before(void **state)
+{
+	const uint64_t limit = 10 * 1000000000ull;
+	const uint16_t port = PORT + 1;
+	const struct attempt *before;
+	struct attempt *attempt;
+
+	(void)state;
+	world.worker.options.handshake_limit_ns = limit;
+	before = waits_for_backend(PORT);
+	attempt = waits_for_backend(port);
+	for (unsigned int i = 0; i < 3; i++) {
+		let_pass(attempt, limit);
+		in_round(run_answered, before);
+		in_round(run_limit, &port);
+		assert_int_equal(state_of(port), ATTEMPT_HANDSHAKE);
+		assert_int_equal(attempt->limit_from_ns, world.worker.line.answers[i].answered_ns);
+	}
+	let_pass(attempt, limit);
+	in_round(run_limit, &port);
+	assert_int_equal(state_of(port), ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_HANDSHAKE_TIMEOUT);
+}
+
+/* Who came later and is answered was preferred; who is answered elsewhere says nothing about this backend. */
+static void test_the_backend_answers_others(void **state)
+{
+	const struct postern_destination_key other = backend_key(2);
+	const uint16_t port = PORT + 1;
+	struct attempt *before = waits_for_backend(PORT), *attempt = waits_for_backend(PORT + 1);
+	const struct attempt *behind = waits_for_backend(PORT + 2);
+
+	(void)state;
+	handshake_line_answered(&world.worker.line, before->handshake_number, &other, monotonic_ns());
+	in_round(run_answered, behind);
+	world.worker.options.handshake_limit_ns = 1;
+	in_round(run_limit, &port);
+	assert_int_equal(attempt->limit_from_ns, attempt->handshake_begun_ns);
+	assert_int_equal(state_of(PORT + 1), ATTEMPT_REFUSED);
+	assert_int_equal(last_report(), REASON_HANDSHAKE_TIMEOUT);
+}
+
 static void answer_and_limit(const void *argument)
 {
 	struct attempt *attempt = attempt_of(*(const uint16_t *)argument);
@@ -221,6 +287,8 @@ int main(void)
 	        CASE(test_time_without_a_turn),
 	        CASE(test_a_turn_that_comes_late),
 	        CASE(test_answered_while_the_agent_stood_still),
+	        CASE(test_the_backend_is_busy_with_those_before),
+	        CASE(test_the_backend_answers_others),
 	        CASE(test_refused_and_the_ring_is_behind),
 	        CASE(test_released_and_never_accepted),
 	        CASE(test_accepted_at_the_limit),
