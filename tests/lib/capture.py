@@ -41,7 +41,7 @@ class Capture:
         """What was on the wire up to now."""
         mark = self._process.mark()
         self._process.say("report")
-        report = json.loads(self._process.wait_for("^{", since=mark))
+        report = json.loads(self._process.wait_for("^{", since=mark, within=120))
         if report["dropped"]:
             raise CaptureLost(f"the kernel dropped {report['dropped']} of {report['frames']} frames: proves nothing")
         return Report(report)
