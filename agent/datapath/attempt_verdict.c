@@ -248,10 +248,11 @@ static void look_again(struct attempt *attempt, void *context)
 	if (destination->verdict == POSTERN_VERDICT_TLS && attempt->settings &&
 	    attempt->settings->id == destination->settings_id && shows_the_same(attempt, context))
 		return;
-	if (attempt->state == ATTEMPT_RELEASED)
-		attempt_refuse(attempt, REASON_POLICY_CHANGED, "between the release and accept()");
-	else
+	if (attempt->state != ATTEMPT_RELEASED)
 		begin_anew(attempt);
+	/* What lies in the accept queue is a connection: right after this it is looked at as all of them are. */
+	else if (release_is_over(attempt))
+		attempt_refuse(attempt, REASON_POLICY_CHANGED, "between the release and accept()");
 }
 
 void attempt_policy_changed(struct worker *worker)

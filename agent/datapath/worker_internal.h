@@ -364,7 +364,8 @@ void release_refusal(struct attempt *attempt); /* RST or ICMP */
 /* A RST for a SYN that no attempt is kept for. */
 void release_reset(struct worker *worker, const struct worker_gateway *gateway, const struct postern_syn_record *syn);
 void release_accept(struct worker_listener *listener, int listener_fd);
-bool release_is_over(struct attempt *attempt); /* its limit passed; false: it lay in the accept queue, and is served */
+/* Of a RELEASED one that must not go on as it is; false: it lay in the accept queue, and is a connection now. */
+bool release_is_over(struct attempt *attempt);
 
 /* gate.c */
 

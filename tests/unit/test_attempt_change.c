@@ -132,6 +132,21 @@ static void test_denied_in_each_state(void **state)
 	}
 }
 
+/* In the accept queue, and the loop has not said so yet: a connection, whose peer is verified by the new settings. */
+static void test_changed_in_the_accept_queue(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_RELEASED, PORT, ISN);
+	world.child = (struct sockaddr_in){
+	        .sin_family = AF_INET, .sin_port = htons(PORT), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	world.child_queued = true;
+	change_to(POSTERN_VERDICT_TLS, 2);
+	assert_int_equal(state_of(PORT), ATTEMPT_ACCEPTED);
+	assert_int_equal(world.relays, 1);
+	assert_int_equal(world.dials, 1);
+	assert_int_equal(world.report_count, 0);
+}
+
 /* Between the release and accept(): G may believe that it is connected, and is reset. */
 static void test_denied_after_the_release(void **state)
 {
@@ -329,19 +344,13 @@ static void test_no_slot_for_blocking_sockets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        CASE(test_other_certificate_begins_anew),
-	        CASE(test_unusable_certificate_refuses),
-	        CASE(test_other_settings_begin_anew),
-	        CASE(test_anew_without_the_old_wait),
-	        CASE(test_covered_while_dialed_in_plain),
-	        CASE(test_denied_in_each_state),
-	        CASE(test_denied_after_the_release),
-	        CASE(test_deleted_policy_lets_live),
-	        CASE(test_live_connections),
-	        CASE(test_context_dropped_in_between),
-	        CASE(test_slot_is_given_back),
-	        CASE(test_slot_of_a_refused_release),
-	        CASE(test_lost_closed_records_heal),
+	        CASE(test_other_certificate_begins_anew), CASE(test_unusable_certificate_refuses),
+	        CASE(test_other_settings_begin_anew),     CASE(test_anew_without_the_old_wait),
+	        CASE(test_covered_while_dialed_in_plain), CASE(test_denied_in_each_state),
+	        CASE(test_changed_in_the_accept_queue),   CASE(test_denied_after_the_release),
+	        CASE(test_deleted_policy_lets_live),      CASE(test_live_connections),
+	        CASE(test_context_dropped_in_between),    CASE(test_slot_is_given_back),
+	        CASE(test_slot_of_a_refused_release),     CASE(test_lost_closed_records_heal),
 	        CASE(test_no_slot_for_blocking_sockets),
 	};
 
