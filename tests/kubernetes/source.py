@@ -65,7 +65,8 @@ def reads(world):
         expect("policy", seen["policies"]["default/reads"]["accepted"]["reason"], "Accepted")
         expect_that("an answer as of now", tool.current(), None)
     asked = lambda: world.audit.rows(mark, world.account.user)
-    until(lambda: {row.resource for row in asked() if row.verb == "watch"} >= {"pods", "configmaps"}, 20, "its watches, in the audit log")
+    until(lambda: {row.resource for row in asked() if row.verb == "watch"} >= {"pods", "configmaps"}, 20,
+          "its watches, in the audit log")
     rows = asked()
     expect("verbs", sorted({row.verb for row in rows}), ["list", "watch"])
     expect("refused", [str(row) for row in world.audit.refused(world.account.user, mark)], [])

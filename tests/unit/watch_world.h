@@ -26,7 +26,7 @@
 #include "kubernetes/credentials.h"
 #include "kubernetes/watch.h"
 
-#define PATIENCE_NS 20000000000ull
+#define PATIENCE_NS 120000000000ull /* it ends a hang, and judges no speed */
 
 enum way {
 	ANSWER,     /* text is the body, with this status */
