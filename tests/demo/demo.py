@@ -24,6 +24,7 @@ from lib.pattern import Pattern
 from lib.process import run, run_in
 from lib.stage import Stage
 from lib.tls_peer import server_context
+from lib.waiting import until
 from lib.topology import GATEWAY4, backend4
 from lib.world import GATEWAY_PORT, Service
 
@@ -71,7 +72,7 @@ class DemoStage(Stage):
     def _build(self):
         super()._build()
         self.bad = self.publish(Service("bad", 30, target=BAD_PORT, hostname="echo.example"))
-        self.agent.until_policy("bad")
+        self.agent.until_policy("bad", within=60)
 
 
 def control(stage, *words):
@@ -188,7 +189,9 @@ def wrong_certificate(stage, table):
     front = stage.start_gateway({"bad": [(stage.bad.vip4, 80)]}, port=8091)
     with Backend(stage.backend, backend4(2), BAD_PORT, server_context(other.leaf("bad", "DNS:echo.example"))):
         answer = stage.ask("bad", port=8091)
-    failure = (stage.agent.failures() or [{}])[0]
+    # The gateway may have its refusal before the agent has written it down.
+    failure = until(lambda: [each for each in stage.agent.failures() if each["policy"] == "default/bad"], 30,
+                    "a failure of the policy default/bad")[0]
     show(control(stage, "failures"), 6)
     front.close()
     table.add("a backend with a wrong certificate", f"{answer.status}, reason {failure.get('reason')}",
@@ -201,7 +204,7 @@ def killed(stage, table):
     refused = []
     for address, port in ((stage.echo.vip4, 80), stage.echo.endpoint4, (stage.echo.vip6, 80), stage.echo.endpoint6):
         try:
-            stage.gateway.connect(address, port, timeout=3).close()
+            stage.gateway.connect(address, port, timeout=30).close()
         except ConnectionRefusedError:
             refused.append(address)
     table.add("agent killed: covered connects refused", f"{len(refused)} of 4", len(refused) == 4)
