@@ -68,14 +68,6 @@ static void end_client(struct client *client)
 		listen_again(socket);
 }
 
-static void client_timed_out(struct loop_timer *timer)
-{
-	struct client *client = container_of(timer, struct client, timer);
-
-	log_debug("status client timed out", "bytes_sent=%zu", client->answer_sent);
-	end_client(client);
-}
-
 /* Progress gives a client its time anew. False: the client was ended. */
 static bool restart_timer(struct client *client)
 {
@@ -197,6 +189,25 @@ static void client_event(struct loop_source *source, uint32_t events)
 		send_answer(client);
 	else
 		read_command(client);
+}
+
+/*
+ * The limit is the client's. If this thread stood still itself (a large compile, SIGSTOP), what the client did since
+ * lies unseen, and has its turn first.
+ */
+static void client_timed_out(struct loop_timer *timer)
+{
+	struct client *client = container_of(timer, struct client, timer);
+	bool asked = client->answer != NULL;
+	size_t sent = client->answer_sent;
+
+	if (monotonic_ns() < client->deadline_ns) {
+		client_event(&client->source, 0);
+		if (!client->source.registered || (asked ? client->answer_sent > sent : client->answer != NULL))
+			return;
+	}
+	log_debug("status client timed out", "bytes_sent=%zu", client->answer_sent);
+	end_client(client);
 }
 
 static struct client *free_slot(struct control_socket *socket)

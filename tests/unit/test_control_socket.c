@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -357,6 +360,52 @@ static void dripping_client_is_cut_off(void **state)
 	assert_int_equal(fixture->commands, 0);
 }
 
+struct stall {
+	struct loop_source source;
+	int client;
+};
+
+/* One turn of the loop that lasts longer than the limit; the client asks when it has begun. */
+static void stand_still(struct loop_source *source, uint32_t events)
+{
+	const struct stall *stall = container_of(source, struct stall, source);
+	uint64_t end = monotonic_ns() + 2 * TIMEOUT_MS * 1000000ull;
+	uint64_t count;
+
+	(void)events;
+	assert_int_equal(read(source->fd, &count, sizeof(count)), sizeof(count));
+	send_all(stall->client, "status\n", 7);
+	while (monotonic_ns() < end)
+		(void)poll(NULL, 0, TIMEOUT_MS);
+}
+
+/* Accepted, and not cut off yet: a test that another process kept off the CPU tries again. */
+static int accepted_client(struct fixture *fixture)
+{
+	for (;;) {
+		int fd = connect_client(fixture);
+		char byte;
+
+		assert_int_equal(loop_step(fixture->loop, 0), 0);
+		if (recv(fd, &byte, 1, MSG_PEEK) == -1)
+			return fd;
+		close(fd);
+	}
+}
+
+static void a_stall_of_the_agent_is_not_the_clients(void **state)
+{
+	struct fixture *fixture = *state;
+	_cleanup_close_ int event = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+	_cleanup_close_ int client = accepted_client(fixture);
+	struct stall stall = {.source.on_event = stand_still, .client = client};
+
+	assert_int_equal(loop_add(fixture->loop, &stall.source, event, EPOLLIN), 0);
+	assert_int_equal(loop_step(fixture->loop, 0), 0);
+	loop_remove(fixture->loop, &stall.source);
+	assert_answer(fixture, client, "{\"ready\":true}\n");
+}
+
 static void vanishing_clients(void **state)
 {
 	struct fixture *fixture = *state;
@@ -569,6 +618,7 @@ int main(void)
 	        IMPATIENT(slow_reader_is_cut_off),
 	        IMPATIENT(silent_client_is_cut_off),
 	        IMPATIENT(dripping_client_is_cut_off),
+	        IMPATIENT(a_stall_of_the_agent_is_not_the_clients),
 	        TEST(vanishing_clients),
 	        TEST(more_clients_than_slots),
 	        IMPATIENT(idle_clients_make_room),
