@@ -97,7 +97,7 @@ class Report:
 
 
 def _capture(markers):
-    packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # no protocol yet: else it sees lo, too, until bind()
     packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, QUEUE_BYTES)
     packets.bind(("eth0", ETH_P_ALL))
     packets.setblocking(False)

@@ -50,6 +50,7 @@ class Stream:
         self.source = source
         self.destination = destination
         self.whole = whole  # its SYN was seen
+        self.begun_at = first
         self.bytes = 0
         self.first = b""
         self.reset = self.finished = False
@@ -98,12 +99,14 @@ class Stream:
 
     def report(self):
         found = list(self.found)
+        # The end of a connection from before the capture (an alert, a ticket) begins with a record, or is not judged.
+        tls = self.judge.valid if self.whole or self.judge.records else None
         for data in self._pending.values():
             for index, marker in enumerate(self._markers):
                 found[index] += data.count(marker)
         return {
             "source": list(self.source), "destination": list(self.destination), "bytes": self.bytes,
-            "markers": found, "whole": self.whole, "tls": self.judge.valid if self.whole else None,
+            "markers": found, "whole": self.whole, "tls": tls,
             "records": self.judge.records, "first": self.first.hex(), "missing": len(self._pending),
             "finished": self.finished, "reset": self.reset,
         }
@@ -131,9 +134,9 @@ class Streams:
             if not flags & ACK:
                 dialed = f"{destination[0]}:{destination[1]}"
                 self.syns[dialed] = self.syns.get(dialed, 0) + 1
-            if stream is None or stream.finished or stream.reset or stream.bytes:
-                stream = self._start(key, (sequence + 1) & 0xffffffff, True)
             sequence = (sequence + 1) & 0xffffffff
+            if stream is None or stream.finished or stream.reset or stream.bytes or stream.begun_at != sequence:
+                stream = self._start(key, sequence, True)
         elif stream is None:
             stream = self._start(key, sequence, False)
         if data:
