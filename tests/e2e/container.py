@@ -70,7 +70,7 @@ def found(stage):
         expect("markers on the wire", report.markers, 0)
         expect_that("records on the wire", report.bytes > 0 and not report.not_tls(), report.streams)
     finally:
-        agent.stop()
+        agent.kill()  # unshare, which is the process here, takes no SIGTERM; it takes all the others with it
 
 
 @case("without: it says what is missing, and does not take the node's root for its place")

@@ -62,8 +62,8 @@ class Agent:
         self.process.signal(signal.SIGCONT)
 
     def stop(self):
-        """SIGTERM; the exit status."""
-        return self.process.stop()
+        """SIGTERM; the exit status. A sanitizer looks for leaks at the end: that must not be cut short."""
+        return self.process.stop(within=60)
 
     def ask(self, command):
         """The agent's answer on its status socket, as posternctl gets it; without the cost of a program for each."""
@@ -101,7 +101,7 @@ class Agent:
         return until(lambda: next((each for each in self.connections() if each["gateway_port"] == port), None), within,
                      f"a connection of G's port {port}")
 
-    def failure_of(self, g, within=3 * SLOWNESS):
+    def failure_of(self, g, within=30 * SLOWNESS):
         """The newest failure of a G that was reset: it may see its end before the agent has written it down."""
         port = g.getsockname()[1]
         return until(lambda: next((each for each in self.failures() if each["gateway_port"] == port), None), within,
@@ -114,7 +114,7 @@ class Agent:
     def generation(self):
         return self.status()["snapshot"]["generation"]
 
-    def until_policy(self, name, accepted=True, within=5 * SLOWNESS):
+    def until_policy(self, name, accepted=True, within=30 * SLOWNESS):
         """Wait until the agent serves a policy of this name with this Accepted status ("True" or not)."""
         def served():
             for policy in self.status()["policies"]:
@@ -123,7 +123,7 @@ class Agent:
             return None
         return until(served, within, f"policy {name} with Accepted={accepted}")
 
-    def until_no_policy(self, name, within=5 * SLOWNESS):
+    def until_no_policy(self, name, within=30 * SLOWNESS):
         until(lambda: all(policy["name"] != name for policy in self.status()["policies"]), within,
               f"no policy {name}")
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Programs: run to their end, or kept running in a network namespace and a cgroup with their output line by line."""
 
+import fcntl
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from lib.case import SLOWNESS
 
 # A socket belongs to the cgroup that its maker was in at socket(), so the shell moves there before anything else runs.
 ENTER_CGROUP = 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"'
+PIPE_BYTES = 1 << 20
 
 
 class CommandFailed(Exception):
@@ -57,6 +59,8 @@ class Process:
             placed(["setpriv", "--pdeathsig", "KILL", "--", *self.argv], netns, cgroup),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=env, pass_fds=pass_fds, start_new_session=True)
+        # An agent whose log nobody reads drops lines; on a busy machine the thread below may be late.
+        fcntl.fcntl(self._popen.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.pid = self._popen.pid  # every step towards argv is an exec, so this is the program itself
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
