@@ -32,6 +32,8 @@ class Nginx:
                 {temp}
                 client_max_body_size 0;
                 keepalive_requests 1000000;
+                client_header_timeout 1h;  # what a test leaves idle is the test's to end
+                keepalive_timeout 1h;
                 {http}
                 {servers}
             }}
