@@ -11,6 +11,7 @@ import threading
 from lib.case import SLOWNESS
 from lib.sockets import reset
 from lib.tls_peer import TlsPeer
+from lib.waiting import until
 
 CONNECTION_TIMEOUT = 120 * SLOWNESS
 
@@ -43,6 +44,12 @@ class Backend:
         """Nothing is on its way to take() or to `errors`."""
         with self._lock:
             return self._done == self.accepted
+
+    def drop_waiting(self):
+        """Close what is ready and was not taken. Before that, each handshake that has begun comes to its end."""
+        until(self.settled, 30, "an end of every handshake")
+        while self._ready.qsize():
+            self.take().close()
 
     def _accept(self):
         while True:
