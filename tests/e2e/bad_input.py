@@ -179,7 +179,8 @@ def flags(stage):
     expect_that("status 2 and the flag or field in the message", not problems, "\n".join(problems))
 
 
-@case("a running agent: a broken file keeps the last good state, whole, and is named; mended it is applied")
+@case("a running agent: a broken file keeps the last good state, whole, and is named; mended it is applied",
+      limit=120)
 def running(stage):
     service = stage.publish(Service("input", 140, target=PORT, hostname="echo.example"))
     stage.serve("input", [(backend4(2), PORT)], stage.leaf)
@@ -188,7 +189,7 @@ def running(stage):
     # The first document would change the hostname, the second is broken: neither may be applied.
     changed = "---\n".join(to_yaml(each) for each in stage.objects_of(hostname="changed.example"))
     stage.manifests.write_text("input.yaml", changed + "---\nkind: [\n")
-    errors = until(lambda: stage.agent.status()["source_errors"], 5, "a source error")
+    errors = until(lambda: stage.agent.status()["source_errors"], 30, "a source error")
     expect_that("the file and the line", "input.yaml" in errors[0]["object"] and "line" in errors[0]["message"], errors)
     answer = http.request(stage.gateway, service.vip4, 80, "/")
     expect("SNI, as before", (answer.status, answer.values["sni"]), (200, "echo.example"))
@@ -204,7 +205,7 @@ def running(stage):
     expect("requests go on", stage.ask("vip4").status, 200)
 
     stage.manifests.write("input.yaml", *stage.objects_of())
-    until(lambda: not stage.agent.status()["source_errors"], 5, "no source error once all is mended")
+    until(lambda: not stage.agent.status()["source_errors"], 30, "no source error once all is mended")
     expect("the agent lives", stage.agent.process.running(), True)
 
 
@@ -215,7 +216,7 @@ def directory_gone(stage):
     expect("a covered request", stage.ask("vip4").status, 200)
     moved.rename(stage.manifests.path)
     stage.manifests.write("back.yaml", *stage.objects_of(name="back", number=141))
-    stage.agent.until_policy("back", within=10)
+    stage.agent.until_policy("back")
     expect("a covered request", stage.ask("vip4").status, 200)
 
 

@@ -84,7 +84,7 @@ def sizes_to_gateway(stage):
             peer.close()
 
 
-@case("pieces of 1 byte in turn, up to 5,000 each way: none waits for another")
+@case("pieces of 1 byte in turn, up to 5,000 each way: none waits for another", limit=240)
 def ping_pong(stage):
     for version, blocking, what in each_way(stage):
         g, peer = stage.pair(version, blocking)
@@ -126,7 +126,7 @@ def slow_backend(stage):
         peer.close()
 
 
-@case("a gateway that does not read holds the backend back: what is in between stays bounded")
+@case("a gateway that does not read holds the backend back: what is in between stays bounded", limit=120)
 def back_pressure_to_gateway(stage):
     g, peer = stage.pair(buffer=65536)
     peer.sock.settimeout(2)
@@ -142,7 +142,7 @@ def back_pressure_to_gateway(stage):
     peer.close()
 
 
-@case("a backend that does not read holds the gateway back: the lane's credit window and TCP's bound it")
+@case("a backend that does not read holds the gateway back: the lane's credit window and TCP's bound it", limit=240)
 def back_pressure_to_backend(stage):
     for blocking in (False, True):
         for piece in (4096, 1 << 18):

@@ -73,7 +73,7 @@ def new_node(world):
             world.capture(MARKER) as wire:
         for address, port in ((world.covered.vip4, 80), (backend4(2), PORT), (backend4(3), PLAIN)):
             expect_error(f"connect to {address}:{port}",
-                         lambda address=address, port=port: world.gateway.connect(address, port, timeout=10),
+                         lambda address=address, port=port: world.gateway.connect(address, port, timeout=30),
                          ConnectionRefusedError)
         expect("connections that the backends got", (covered.accepted, plain.accepted), (0, 0))
         expect("streams on the wire", len(wire.report().to_ports(PORT, PLAIN)), 0)
@@ -81,10 +81,10 @@ def new_node(world):
         with world.gateway.connect("127.0.0.1", PLAIN) as g:
             g.sendall(MARKER)
             expect("loopback", receive_exactly(home.take(), len(MARKER)), MARKER)
-    expect_error("the gate", lambda: world.gateway.connect("192.0.2.1", 1, timeout=10), ConnectionRefusedError)
+    expect_error("the gate", lambda: world.gateway.connect("192.0.2.1", 1, timeout=30), ConnectionRefusedError)
     # Dead, it refuses: it never knew a policy.
     agent.process.kill()
-    expect_error("without an agent", lambda: world.gateway.connect(backend4(3), PLAIN, timeout=10),
+    expect_error("without an agent", lambda: world.gateway.connect(backend4(3), PLAIN, timeout=30),
                  ConnectionRefusedError)
 
 
@@ -97,7 +97,7 @@ def known(world):
     with Backend(world.backend, backend4(2), PORT, server_context(world.leaf)) as covered, \
             Backend(world.backend, backend4(3), PLAIN) as plain:
         expect_error("the covered one, whose settings nobody knows now",
-                     lambda: world.gateway.connect(world.covered.vip4, 80, timeout=10), ConnectionRefusedError)
+                     lambda: world.gateway.connect(world.covered.vip4, 80, timeout=30), ConnectionRefusedError)
         expect("connections that its backend got", covered.accepted, 0)
         with world.gateway.connect(backend4(3), PLAIN) as g:
             g.sendall(MARKER)

@@ -34,11 +34,11 @@ class PodsWorld(World):
     def gateways(self):
         return {each["name"]: each for each in self.agent.status()["gateways"]}
 
-    def until_ready(self, name, within=10):
+    def until_ready(self, name, within=30):
         return until(lambda: (self.gateways().get(name) or {}).get("state") == "ready" and self.gateways()[name], within,
                      f"gateway {name} ready")
 
-    def until_gone(self, name, within=10):
+    def until_gone(self, name, within=30):
         """Its hooks, too: a gateway whose cgroup has gone is in no list before its Pod is."""
         pin = re.sub(r"[^A-Za-z0-9-]", lambda found: f"_{ord(found[0]):02x}", name)  # agent/datapath/hooks_pins.c
         until(lambda: name not in self.gateways() and pin not in self.links(), within, f"no gateway {name}")

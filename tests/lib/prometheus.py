@@ -109,7 +109,7 @@ class Prometheus:
             raise AssertionError(f"{expression}: {document.get('error')}")
         return document["data"]["result"]
 
-    def scraped(self, count=2, within=30):
+    def scraped(self, count=2, within=60):
         """Wait until the target was scraped so often without an error."""
         def enough():
             return [each for each in self.query("count_over_time(up[1h])")
