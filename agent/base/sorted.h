@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * sorted.h: qsort() and bsearch() for lists that may be empty. C11 7.22.5 forbids both a null list even for a count of
- * 0, and an empty list is NULL nearly everywhere in this tree. Any thread; no state.
+ * sorted.h: qsort() and bsearch() for lists that may be empty, and where something belongs in one. C11 7.22.5 forbids
+ * both a null list even for a count of 0, and an empty list is NULL nearly everywhere in this tree. Any thread; no
+ * state.
  */
 #ifndef POSTERN_BASE_SORTED_H
 #define POSTERN_BASE_SORTED_H
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 /* Sort list, of count items of size bytes each. list may be NULL if count is 0. */
@@ -20,6 +22,36 @@ static inline void *find_sorted(const void *key, const void *list, size_t count,
                                 int (*compare)(const void *, const void *))
 {
 	return count ? bsearch(key, list, count, size, compare) : NULL;
+}
+
+/*
+ * The index of the item that compares equal to key (then *found), or else of the first that is greater: there key
+ * belongs. compare is given key first. The last item is looked at before the others: what comes is often in order. list
+ * may be NULL if count is 0.
+ */
+static inline size_t place_sorted(const void *key, const void *list, size_t count, size_t size,
+                                  int (*compare)(const void *, const void *), bool *found)
+{
+	const char *items = list;
+	size_t low = 0, high = count;
+
+	*found = false;
+	if (count && compare(key, items + (count - 1) * size) > 0)
+		return count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = compare(key, items + middle * size);
+
+		if (!order) {
+			*found = true;
+			return middle;
+		}
+		if (order > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
 #endif

@@ -216,6 +216,12 @@ void enrol_remove(struct enrolment *enrolment);
 struct enrolment *enrol_find(const struct agent *agent, const char *name);
 /* Look at all of them now, and not when it would be time. */
 void enrol_hurry(struct agent *agent);
+/*
+ * All workers serve the gateway's listeners, or none: connects to the ports of one that does not would wait for their
+ * own limits. 0 or negative errno. And all let go of it.
+ */
+int agent_serve_gateway(struct agent *agent, const struct gateway *gateway);
+void agent_unserve_gateway(struct agent *agent, const struct gateway *gateway);
 
 /* shadow_watch.c. After sync_start(); stopped before the contexts and hooks go. */
 int shadow_watch_start(struct agent *agent);

@@ -73,33 +73,39 @@ static void create(struct agent *agent, struct enrolment *enrolment)
 	enrolment->options.cgroup = enrolment->config ? enrolment->config->cgroup : NULL;
 }
 
+void agent_unserve_gateway(struct agent *agent, const struct gateway *gateway)
+{
+	for (unsigned int i = 0; i < agent->worker_count; i++)
+		(void)worker_remove_gateway(agent->workers[i], gateway);
+}
+
+int agent_serve_gateway(struct agent *agent, const struct gateway *gateway)
+{
+	int error = 0;
+
+	for (unsigned int i = 0; i < agent->worker_count && !error; i++)
+		error = worker_add_gateway(agent->workers[i], gateway);
+	if (error)
+		agent_unserve_gateway(agent, gateway);
+	return error;
+}
+
 static void unserve(void *context, const struct gateway *gateway)
 {
 	struct enrolment *enrolment = context;
-	struct agent *agent = enrolment->agent;
 
-	for (unsigned int i = 0; i < agent->worker_count; i++)
-		(void)worker_remove_gateway(agent->workers[i], gateway);
-	traffic_forget_gateway(agent->traffic, gateway->name);
+	agent_unserve_gateway(enrolment->agent, gateway);
+	traffic_forget_gateway(enrolment->agent->traffic, gateway->name);
 	enrolment->served = false;
 }
 
-/* All workers or none: connects to the ports of one that does not serve would wait for their own limits. */
 static int serve(void *context, const struct gateway *gateway)
 {
 	struct enrolment *enrolment = context;
-	struct agent *agent = enrolment->agent;
+	int error = agent_serve_gateway(enrolment->agent, gateway);
 
-	for (unsigned int i = 0; i < agent->worker_count; i++) {
-		int error = worker_add_gateway(agent->workers[i], gateway);
-
-		if (error) {
-			unserve(context, gateway);
-			return error;
-		}
-	}
-	enrolment->served = true;
-	return 0;
+	enrolment->served = !error;
+	return error;
 }
 
 static void withdraw(struct enrolment *enrolment)

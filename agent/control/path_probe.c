@@ -43,25 +43,17 @@ static void unserve(void *context, const struct gateway *gateway)
 {
 	struct path_probe *probe = context;
 
-	for (unsigned int i = 0; i < probe->agent->worker_count; i++)
-		(void)worker_remove_gateway(probe->agent->workers[i], gateway);
+	agent_unserve_gateway(probe->agent, gateway);
 	probe->served = false;
 }
 
 static int serve(void *context, const struct gateway *gateway)
 {
 	struct path_probe *probe = context;
+	int error = agent_serve_gateway(probe->agent, gateway);
 
-	for (unsigned int i = 0; i < probe->agent->worker_count; i++) {
-		int error = worker_add_gateway(probe->agent->workers[i], gateway);
-
-		if (error) {
-			unserve(context, gateway);
-			return error;
-		}
-	}
-	probe->served = true;
-	return 0;
+	probe->served = !error;
+	return error;
 }
 
 static void strike(struct path_probe *probe)

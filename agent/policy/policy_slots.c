@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/compilation.h"
 #include "policy/vector.h"
 
@@ -20,28 +21,16 @@ int compare_policies(const struct compiled_policy *left, const struct compiled_p
 	return left->ordinal < right->ordinal ? -1 : left->ordinal > right->ordinal;
 }
 
+static int compare_to_slot(const void *object, const void *slot)
+{
+	return object_compare(object, (*(struct policy_slot *const *)slot)->object);
+}
+
 /* The index of the slot of this name, or of the first that is greater. */
 static size_t find_place(const struct compiler *compiler, const struct object *object, bool *found)
 {
-	size_t low = 0, high = compiler->slot_count;
-
-	*found = false;
-	if (high && object_compare(compiler->slots[high - 1]->object, object) < 0) /* ascending input */
-		return high;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		int order = object_compare(compiler->slots[middle]->object, object);
-
-		if (!order) {
-			*found = true;
-			return middle;
-		}
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+	return place_sorted(object, compiler->slots, compiler->slot_count, sizeof(struct policy_slot *),
+	                    compare_to_slot, found);
 }
 
 static struct policy_slot *get_slot(struct compiler *compiler, const struct object *object)

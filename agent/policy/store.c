@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sorted.h"
 #include "policy/vector.h"
 
 struct object_list {
@@ -66,28 +67,15 @@ void object_store_free(struct object_store *store)
 	free(store);
 }
 
+static int compare_to_item(const void *key, const void *item)
+{
+	return object_compare(key, *(struct object *const *)item);
+}
+
 /* The index of the object, or of the first that is greater. */
 static size_t position(const struct object_list *list, const struct object *key, bool *found)
 {
-	size_t low = 0, high = list->count;
-
-	*found = false;
-	if (high && object_compare(list->items[high - 1], key) < 0) /* ascending input */
-		return high;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		int order = object_compare(list->items[middle], key);
-
-		if (!order) {
-			*found = true;
-			return middle;
-		}
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+	return place_sorted(key, list->items, list->count, sizeof(*list->items), compare_to_item, found);
 }
 
 int object_store_put(struct object_store *store, struct object *object)

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/sorted.h"
 #include "policy/vector.h"
 #include "source/assemble.h"
 
@@ -63,26 +64,15 @@ static uint64_t now_ns(void)
 	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
+static int compare_to_file(const void *name, const void *file)
+{
+	return strcmp(name, (*(struct manifest_file *const *)file)->name);
+}
+
 /* The index of the file, or where it belongs. */
 static size_t find_file(const struct files_source *source, const char *name, bool *found)
 {
-	size_t low = 0, high = source->file_count;
-
-	*found = false;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		int order = strcmp(source->files[middle]->name, name);
-
-		if (!order) {
-			*found = true;
-			return middle;
-		}
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+	return place_sorted(name, source->files, source->file_count, sizeof(*source->files), compare_to_file, found);
 }
 
 static int see_file(struct files_source *source, const char *name)
