@@ -210,6 +210,29 @@ static void test_refused_and_the_ring_is_behind(void **state)
 	assert_int_equal(state_of(PORT), -1);
 }
 
+static void run_accepted_limit(const void *argument)
+{
+	(void)argument;
+	world.worker.accepted_timer.on_expire(&world.worker.accepted_timer);
+}
+
+/* The same of one that was accepted: a copy that is read after it is forgotten would dial for a G that is served. */
+static void test_accepted_and_the_ring_is_behind(void **state)
+{
+	(void)state;
+	bring_to(ATTEMPT_ACCEPTED, PORT, ISN);
+	attempt_of(PORT)->accepted_ns = 1;
+	world.worker.ring_cut = true;
+	in_round(run_accepted_limit, NULL);
+	assert_int_equal(state_of(PORT), ATTEMPT_ACCEPTED);
+	assert_true(world.worker.accepted_timer.due_ns > 0);
+	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
+	assert_int_equal(world.dials, 1);
+	world.worker.ring_cut = false;
+	in_round(run_accepted_limit, NULL);
+	assert_int_equal(state_of(PORT), -1);
+}
+
 static void test_released_and_never_accepted(void **state)
 {
 	(void)state;
@@ -290,6 +313,7 @@ int main(void)
 	        CASE(test_the_backend_is_busy_with_those_before),
 	        CASE(test_the_backend_answers_others),
 	        CASE(test_refused_and_the_ring_is_behind),
+	        CASE(test_accepted_and_the_ring_is_behind),
 	        CASE(test_released_and_never_accepted),
 	        CASE(test_accepted_at_the_limit),
 	        CASE(test_attempts_in_flight_are_bounded),
