@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include <string.h>
+
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "datapath/ulp_info.h"
@@ -36,6 +38,15 @@ json_t *connection_row(const struct connection_view *view)
 	return row;
 }
 
+/* Takes the rows: a list that is not whole would be taken for one that is. */
+static json_t *not_whole(json_t *rows, size_t worker, int error)
+{
+	log_warning("worker's connections cannot be listed", "worker=%zu errno=%d", worker, -error);
+	json_decref(rows);
+	return json_pack("{s:o}", "error",
+	                 json_sprintf("worker %zu cannot say what connections it has: %s", worker, strerror(-error)));
+}
+
 json_t *connections_document(const struct status_sources *sources)
 {
 	json_t *rows = json_array();
@@ -45,10 +56,8 @@ json_t *connections_document(const struct status_sources *sources)
 		size_t count = 0;
 		int error = worker_list_connections(sources->workers[i], &views, &count);
 
-		if (error) {
-			log_warning("worker's connections cannot be listed", "worker=%zu errno=%d", i, -error);
-			continue;
-		}
+		if (error)
+			return not_whole(rows, i, error);
 		if (count == 0)
 			continue;
 		error = ulp_info_fill(sources->gateways, sources->gateway_count, views, count);

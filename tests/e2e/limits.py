@@ -245,16 +245,33 @@ def ptrace(request, task):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-@case("watchdog: a worker that hangs ends the agent, with a line that names it; connects are refused at once", limit=90)
-def hung(stage):
-    agent = stage.start_agent(watchdog="2s")
-
-    def waiting_worker():
-        """A worker waits in epoll_pwait2(), when it has nothing to do; the watchdog in futex()."""
+def waiting_worker(agent):
+    """A worker waits in epoll_pwait2(), when it has nothing to do; the watchdog in futex()."""
+    def thread():
         calls = {int(task): Path(f"/proc/{agent.pid}/task/{task}/syscall").read_text().split()[0]
                  for task in os.listdir(f"/proc/{agent.pid}/task")}
         return next((task for task, call in calls.items() if task != agent.pid and call == "441"), None)
-    worker = until(waiting_worker, 10, "a worker that waits")
+    return until(thread, 10, "a worker that waits")
+
+
+@case("a worker that is late with its word: the list of connections is an error, never a shorter list")
+def late(stage):
+    agent = stage.start_agent()
+    worker = waiting_worker(agent)
+    ptrace(PTRACE_SEIZE, worker)
+    try:
+        ptrace(PTRACE_INTERRUPT, worker)
+        answer = agent.ask("connections")
+        expect_that("an error that names the worker", "cannot say what connections it has" in answer["error"], answer)
+    finally:
+        ptrace(PTRACE_DETACH, worker)
+    expect("once it is back", agent.connections(), [])
+
+
+@case("watchdog: a worker that hangs ends the agent, with a line that names it; connects are refused at once", limit=90)
+def hung(stage):
+    agent = stage.start_agent(watchdog="2s")
+    worker = waiting_worker(agent)
     ptrace(PTRACE_SEIZE, worker)
     ptrace(PTRACE_INTERRUPT, worker)
     started = datetime.now(timezone.utc)

@@ -89,7 +89,11 @@ class Agent:
             return False
 
     def connections(self):
-        return self.ask("connections")
+        """While a worker is more than a second late there is no list, but an error."""
+        def listed():
+            rows = self.ask("connections")
+            return None if "error" in rows else (rows,)
+        return until(listed, 30 * SLOWNESS, "a list of the connections")[0]
 
     def failures(self):
         """Newest first."""
