@@ -34,6 +34,7 @@ class Nginx:
                 keepalive_requests 1000000;
                 client_header_timeout 1h;  # what a test leaves idle is the test's to end
                 keepalive_timeout 1h;
+                send_timeout 1h;
                 {http}
                 {servers}
             }}

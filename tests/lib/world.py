@@ -14,7 +14,7 @@ from lib.agent import Agent
 from lib.capture import Capture
 from lib.certificates import Authority
 from lib.paths import POSTERND, PREFIX, POSTERNCTL, run_directory
-from lib.process import run
+from lib.process import run, run_in
 from lib.sockets import SocketMaker
 from lib.topology import CLUSTER_CIDRS, Topology, backend4, backend6
 
@@ -189,10 +189,19 @@ class World:
         return Capture(self.network["backend"], *markers)
 
     def explain(self):
-        """For the runner, after a failed case: what the agent said last."""
+        """For the runner, after a failed case: what the agent said last, and where bytes wait."""
         if self._agent is None:
             return []
-        return [f"posternd: {line}" for line in self._agent.process.lines[-12:]]
+        return [f"posternd: {line}" for line in self._agent.process.lines[-12:]] + self._full_queues()
+
+    def _full_queues(self):
+        lines = []
+        for name in ("gateway", "backend"):
+            for line in run_in(self.network[name], "ss", "-HtinO", "state", "connected", check=False).stdout.splitlines():
+                words = line.split()
+                if words[1:3] != ["0", "0"]:
+                    lines.append(f"{name}: {' '.join(words)}")
+        return lines[:12]
 
 
 def _stop_cleanly(agent):
