@@ -1,4 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ *  SYN alone          CONNECT record
+ *      |                   |
+ *   ORPHAN --CONNECT--> (decide) --TLS, PLAIN--> DIALING --TLS--> HANDSHAKE --verified--> READY
+ *      |                 |    ^                     | |               |                     |
+ *  second SYN    uncovered  answer                  | +---- PLAIN ----|-----------------> READY
+ *      |                 v    |                   failed            failed                  | SYN known: sent again
+ *      |                WAITING                     |                 |                     v
+ *      v                   | DENY, limit, failure   |                 |                  RELEASED --accept--> ACCEPTED
+ *   REFUSED <--------------+------------------------+-----------------+                     | 1 s
+ *      | RST or ICMP when the SYN is known                                                  v
+ *      v                                                                                (B closed)
+ *   GONE record, or 5 s and the ring is read: freed. GONE in any other state: B closed, freed.
+ */
 #include <stdio.h>
 #include <string.h>
 

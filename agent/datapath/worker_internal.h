@@ -18,11 +18,11 @@
  *   lane_slots.c     who has which slot
  *   worker_handover.c  connections that go to another agent, or come from one
  *
- * An attempt's states are drawn in docs/architecture.md. ACCEPTED is the connection's beginning, and kept for a second:
- * what G sent again while it was held may still be in the ring, and must not be taken for another connect.
+ * An attempt's states are drawn in attempt.c. ACCEPTED is the connection's beginning, and kept for a second: what G
+ * sent again while it was held may still be in the ring, and must not be taken for another connect.
  *
  * The policy changes: DIALING, HANDSHAKE and READY begin anew with (decide) if their verdict or settings are others
- * now; RELEASED is refused, and its accept a reset.
+ * now; RELEASED is a connection if it lies in the accept queue, else refused, and its accept a reset.
  */
 #ifndef POSTERN_DATAPATH_WORKER_INTERNAL_H
 #define POSTERN_DATAPATH_WORKER_INTERNAL_H
