@@ -158,7 +158,7 @@ static struct snapshot *compile(struct compiler *compiler, const struct object_s
 	FUZZ_CHECK(compile_snapshot(store, options, previous, &anew) == 0, "no memory");
 	oracle_check_same(snapshot, anew);
 	if (previous)
-		oracle_check_nothing_forgotten(previous, snapshot, now_ns);
+		oracle_check_nothing_forgotten(previous, snapshot, options);
 	snapshot_unref(anew);
 	snapshot_unref(previous);
 	return snapshot;
