@@ -21,8 +21,8 @@ void oracle_check(const struct object_store *store, const struct snapshot *snaps
 /* Equal in all that a reader sees but the times. */
 void oracle_check_same(const struct snapshot *left, const struct snapshot *right);
 /*
- * What was TLS and an endpoint is still known, and not PLAIN unless by a trusted claim or a ClusterIP (or any claim, where
- * all of them are the operator's own), until the time of its tombstone has come.
+ * What was TLS and an endpoint is still known, and not PLAIN unless by a trusted claim or a ClusterIP (or any claim,
+ * where all of them are the operator's own), until the time of its tombstone has come.
  */
 void oracle_check_nothing_forgotten(const struct snapshot *old, const struct snapshot *new,
                                     const struct compile_options *options);
