@@ -190,17 +190,18 @@ def shared_out(stage):
     stage.until_quiet()
 
 
-@case(f"{MANY} gateways give up after a second: all attempts are gone, every B cancelled, nothing is left", limit=NO_END)
+@case(f"{MANY} gateways give up: all attempts are gone, every B cancelled, nothing is left", limit=NO_END)
 def give_up(stage):
     """
     A GONE record that finds no room in the ring is healed by the limit of the handshake; a connect whose records were all
-    lost in its one second was never known.
+    lost meanwhile was never known. They give up between two of their SYNs (at 1 and at 3 s): one that is still on its way
+    when its G is gone is nobody's, and counted as such (no_connect_record).
     """
     stage.begin()
     stage.agent.stop()
     stage.begin_agent(limit="15s")
     books, quiet, before = stage.begin(), stage.descriptors(), stage.hall.count()
-    expect_all("started", stage.crowd.start(stage.targets, MANY, patience=1.0), started=MANY)
+    expect_all("started", stage.crowd.start(stage.targets, MANY, patience=2.0), started=MANY)
     expect_all("every connect", stage.crowd.wait(60), gave_up=MANY)
     stage.until_quiet(60)
     failures, lost = books.failures(), books.since("counters", "ring_full")
@@ -208,6 +209,7 @@ def give_up(stage):
     expect("attempts", books.since("workers", "attempts"), sum(failures.values()))
     expect("connections", books.since("workers", "connections"), 0)
     if not lost:
+        failures.pop("no_connect_record", 0)
         expect("failures", sum(failures.values()), MANY)
         expect_that("none but the gateway's giving up", set(failures) <= {"handshake_timeout", "backend_silent"}, failures)
     expect("handshakes that the backend finished", stage.hall.count()["verified"] - before["verified"], 0)
