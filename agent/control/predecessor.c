@@ -175,7 +175,7 @@ static int ask(struct agent *agent, enum handover_type question, enum handover_t
 
 	if (!predecessor)
 		return 0;
-	error = handover_send(predecessor->fd, question, NULL, 0, NULL);
+	error = handover_send(predecessor->fd, question, NULL, 0, NULL) ? -EPIPE : 0; /* it has given this agent up */
 	if (!error)
 		error = handover_expect(&predecessor->reader, predecessor->fd, answer, timeout_ms, &frame);
 	handover_frame_release(&frame);
