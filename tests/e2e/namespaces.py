@@ -7,12 +7,13 @@ dials from each gateway's namespace: that is two setns() for each connect, and t
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from lib.case import case, expect, expect_that, main, times
-from lib.crowd import MARKER, Crowd, Hall
+from lib.crowd import MARKER, Crowd, Hall, outcomes, until_quiet
 from lib.topology import backend4, backend6
 from lib.waiting import until
 from lib.world import Service, World
@@ -54,10 +55,7 @@ class NamespacesStage(World):
         return self.agent.status()["failures"]
 
     def until_quiet(self):
-        def quiet():
-            workers = self.agent.status()["workers"]
-            return workers["attempts_live"] == workers["connections_live"] == 0 and self.hall.count()["open"] == 0
-        until(quiet, 60, "no attempt and no connection left", every=0.1)
+        until_quiet(self.agent, self.hall, 60)
 
     def start_everywhere(self, targets):
         for name, place in self.places.items():
@@ -70,10 +68,6 @@ class NamespacesStage(World):
     def failed_since(self, before):
         return {name: count - before.get(name, 0) for name, count in self.agent.status()["failures"].items()
                 if count != before.get(name, 0) and not name.startswith("ktls_")}
-
-
-def outcomes(answer):
-    return {name: count for name, count in answer.items() if name != "seconds"}
 
 
 @case(f"{ALL} connects held at once, {EACH} in each of {GATEWAYS} namespaces: none succeeds early, each is served from its own",
@@ -90,7 +84,7 @@ def held_and_served(stage):
         expect("when it speaks", outcomes(stage.crowd.wait(NO_END, keep=True)), {"ok": ALL})
         report = wire.report()
     rows = stage.agent.connections()
-    expect("connections of each gateway", count(row["gateway"] for row in rows),
+    expect("connections of each gateway", Counter(row["gateway"] for row in rows),
            {f"default/{name}": EACH for name in stage.places})
     # A dial from another's namespace would have another's address.
     peers = {peer: number - seen.get(peer, 0) for peer, number in stage.hall.peers().items()}
@@ -128,13 +122,6 @@ def cost(stage):
     one, many = min(spent["one"]), min(spent["many"])
     print(f"     {one:.1f} us of the agent's CPU a refused connect in one namespace, {many:.1f} us over {GATEWAYS}")
     expect_that("no more than four times as much", many < 4 * one, (one, many))
-
-
-def count(names):
-    counted = {}
-    for name in names:
-        counted[name] = counted.get(name, 0) + 1
-    return counted
 
 
 if __name__ == "__main__":

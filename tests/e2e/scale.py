@@ -20,7 +20,7 @@ sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from lib import envoy
 from lib.case import case, expect, expect_that, main
-from lib.crowd import MARKER, Crowd, Hall
+from lib.crowd import MARKER, Crowd, Hall, outcomes, until_quiet
 from lib.process import run_in
 from lib.prometheus import free_port, get
 from lib.topology import GATEWAY4, backend4, backend6
@@ -90,11 +90,7 @@ class ScaleStage(World):
         return min(self.agent.descriptors() for _ in range(5))
 
     def until_quiet(self, within=30):
-        """No attempt, no connection, no B; what the backend still sees of them is gone soon after."""
-        def quiet():
-            workers = self.agent.status()["workers"]
-            return workers["attempts_live"] == workers["connections_live"] == 0 and self.hall.count()["open"] == 0
-        until(quiet, within, "no attempt and no connection left", every=0.1)
+        until_quiet(self.agent, self.hall, within)
 
 
 class Books:
@@ -116,8 +112,7 @@ class Books:
 
 
 def expect_all(what, outcome, **wanted):
-    seen = {name: count for name, count in outcome.items() if name != "seconds"}
-    expect(what, seen, wanted)
+    expect(what, outcomes(outcome), wanted)
 
 
 def held(stage, count):

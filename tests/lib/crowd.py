@@ -110,6 +110,21 @@ def _finish(answer):
 
 # ---- the gateway's end ----
 
+def outcomes(answer):
+    """How often each outcome was, of an answer that says how long it took, too."""
+    return {name: count for name, count in answer.items() if name != "seconds"}
+
+
+def until_quiet(agent, hall, within):
+    """No attempt, no connection, no B; what the backend still sees of them is gone soon after."""
+    from lib.waiting import until  # not for the crowd's own process
+
+    def quiet():
+        workers = agent.status()["workers"]
+        return workers["attempts_live"] == workers["connections_live"] == 0 and hall.count()["open"] == 0
+    until(quiet, within, "no attempt and no connection left", every=0.1)
+
+
 def move(netns, cgroup):
     """Sockets that this process makes from now on belong there. It has one thread: setns() moves no other."""
     with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as processes:
