@@ -13,6 +13,7 @@
 bool heap_trim_is_due(struct heap_trim *trim, const struct tls_session_counts *counts, uint64_t now_ns)
 {
 	uint64_t kept = counts->freed - trim->trimmed;
+	bool interval_over = now_ns - trim->trimmed_ns >= TRIM_INTERVAL_NS;
 	bool none_left = counts->freed == counts->begun;
 	bool rests, burst, last;
 
@@ -21,13 +22,9 @@ bool heap_trim_is_due(struct heap_trim *trim, const struct tls_session_counts *c
 		trim->last_freed_ns = now_ns;
 	}
 	rests = now_ns - trim->last_freed_ns >= REST_NS;
-	burst = kept >= WORTH_IT && (rests || now_ns - trim->trimmed_ns >= TRIM_INTERVAL_NS);
-	last = trim->stragglers && none_left && rests;
-	if (burst)
-		trim->stragglers = !none_left;
-	else if (last)
-		trim->stragglers = false;
-	if (!burst && (!last || kept == 0))
+	burst = kept >= WORTH_IT && (rests || interval_over);
+	last = kept > 0 && none_left && rests && interval_over;
+	if (!burst && !last)
 		return false;
 	trim->trimmed = counts->freed;
 	trim->trimmed_ns = now_ns;

@@ -5,12 +5,13 @@
  * A handshake takes about 40 KB of user memory, until its session is freed: when the kernel has both keys, when it
  * failed, or with its connection. The C library keeps such memory: after a burst of connections it would be 40 KB for
  * each of them, however long they are idle. malloc_trim() returns every page that is free. It holds the lock of one
- * arena at a time, for some milliseconds with tens of MB, so it is called for WORTH_IT freed sessions when no more are
- * freed for a moment, and every TRIM_INTERVAL_NS if that goes on. After such a burst it is called for the stragglers,
- * too, however few and late (a ticket window may be stretched by a loaded machine), when no session is left.
+ * arena at a time, for some milliseconds with tens of MB, so it is called when nothing is freed for a moment, for
+ * WORTH_IT freed sessions, or for fewer if none is left at all (0.2 to 0.8 ms with 8 MB); every TRIM_INTERVAL_NS while
+ * sessions are freed all the time, and never more often for a few.
  *
- * What is counted is sessions that were freed, never the time that they should take. Fewer than WORTH_IT may be kept
- * while other sessions live on (those whose TLS is not the kernel's): 2.5 MB.
+ * What is counted is sessions that were freed, never the time that they should take (a ticket window may be stretched
+ * by a loaded machine). Fewer than WORTH_IT may be kept while other sessions live on (those whose TLS is not the
+ * kernel's): 2.5 MB.
  */
 #ifndef POSTERN_CONTROL_HEAP_TRIM_H
 #define POSTERN_CONTROL_HEAP_TRIM_H
@@ -28,7 +29,6 @@ struct heap_trim {
 	uint64_t last_freed_ns;
 	uint64_t trimmed; /* of these, at the last trim */
 	uint64_t trimmed_ns;
-	bool stragglers; /* of the last burst: not all sessions were freed at the last trim */
 };
 
 /* 0 or -ENOMEM. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* When the heap is given back: after a burst of sessions, once more when the last of them is freed, however late that
- * is; never for a few. */
+/* When the heap is given back: after a burst of sessions, and when the last of all is freed, however late that is and
+ * however few they are; not for a few while others live. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,7 +54,7 @@ static void the_last_one_is_waited_for(void **state)
 	        {3000, 1000, 990, false},   {60000, 1000, 999, false}, /* one is left */
 	        {61000, 1000, 999, false},  {70000, 1000, 1000, false}, {70400, 1000, 1000, true},
 	        {70800, 1000, 1000, false}, {90000, 1001, 1000, false}, {91000, 1001, 1001, false},
-	        {92000, 1001, 1001, false}, /* a single one later is no part of it */
+	        {92000, 1001, 1001, true}, /* no burst, but nothing else goes on */
 	};
 
 	(void)state;
@@ -73,15 +73,33 @@ static void while_some_live_on(void **state)
 	looks(rows, ARRAY_SIZE(rows));
 }
 
-static void a_few_are_not_worth_it(void **state)
+/* 50 connections that stay idle kept 2 MB between them. */
+static void a_few_are_given_back_when_none_is_left(void **state)
 {
 	static const struct look rows[] = {
-	        {0, 63, 63, false},   {400, 63, 63, false},   {2000, 63, 63, false},    {9000, 63, 63, false},
-	        {9200, 64, 64, true}, {10600, 64, 64, false}, {20000, 127, 127, false}, {30000, 127, 127, false},
+	        {0, 63, 63, false},      {200, 63, 63, false},    {400, 63, 63, true},
+	        {800, 63, 63, false},    {1000, 64, 64, false},   {1400, 64, 64, false},
+	        {2200, 64, 64, false},   {2400, 64, 64, true}, /* 2 s later */
+	        {9000, 127, 126, false}, {9400, 127, 126, false}, {9600, 127, 127, false},
+	        {10000, 127, 127, true},
 	};
 
 	(void)state;
 	looks(rows, ARRAY_SIZE(rows));
+}
+
+static void a_few_that_go_on_every_two_seconds(void **state)
+{
+	struct heap_trim trim = {0};
+	unsigned int trims = 0;
+
+	(void)state;
+	for (uint64_t ms = 0; ms < 20000; ms += 200) {
+		struct tls_session_counts counts = {.begun = ms / 600, .freed = ms / 600};
+
+		trims += heap_trim_is_due(&trim, &counts, (10000 + ms) * MS);
+	}
+	assert_in_range(trims, 7, 10);
 }
 
 static void while_they_go_on_every_two_seconds(void **state)
@@ -104,7 +122,8 @@ int main(void)
 	        cmocka_unit_test(after_a_burst),
 	        cmocka_unit_test(the_last_one_is_waited_for),
 	        cmocka_unit_test(while_some_live_on),
-	        cmocka_unit_test(a_few_are_not_worth_it),
+	        cmocka_unit_test(a_few_are_given_back_when_none_is_left),
+	        cmocka_unit_test(a_few_that_go_on_every_two_seconds),
 	        cmocka_unit_test(while_they_go_on_every_two_seconds),
 	};
 
