@@ -8,7 +8,9 @@ has no TLS the agent's records are made in user space, and each row says so.
            handshakes took is given back: the agent's own (anonymous pages), and the kernel's: for the agent's cgroup where
            the memory controller is there, and in a guest, where nobody else makes sockets, of the whole machine by
            slab cache. As many as RLIMIT_NOFILE lets one process have (two descriptors each) if that is fewer, and it
-           may not be raised.
+           may not be raised. POSTERN_BENCH_CONNECTIONS="300 500 700" measures at each of these: what the agent has in
+           all, and what each connection more than at the size before costs. POSTERN_BENCH_AT_ONCE: so many are opened
+           together.
   latency  what a hop adds to a request: 1,000 requests a second, keep-alive, each begun when its time has come whether
            or not the one before it is answered; client -> nginx -> hop -> nginx with TLS. Against the same nginx's own
            proxy_pass https, HAProxy and stunnel.
@@ -34,13 +36,15 @@ from lib.waiting import until  # noqa: E402
 from lib.world import Service, World  # noqa: E402
 
 # An emulated machine shows what one connection costs with kernel TLS, not how many there can be.
-CONNECTIONS = int(os.environ.get("POSTERN_BENCH_CONNECTIONS", "1000" if os.environ.get("POSTERN_GUEST") else "10000"))
+SIZES = [int(size) for size in os.environ.get("POSTERN_BENCH_CONNECTIONS", "").split()
+         or ["1000" if os.environ.get("POSTERN_GUEST") else "10000"]]
+CONNECTIONS = max(SIZES)
 RATE = int(os.environ.get("POSTERN_BENCH_RATE", "1000"))
 SECONDS = int(os.environ.get("POSTERN_BENCH_SECONDS", "5"))
 REPEATS = int(os.environ.get("POSTERN_BENCH_REPEATS", "3"))
 PORT = 8740
 GUEST = bool(os.environ.get("POSTERN_GUEST"))
-AT_ONCE = 50 if GUEST else 500  # so many are opened together: what is measured is what stays
+AT_ONCE = int(os.environ.get("POSTERN_BENCH_AT_ONCE", "50" if GUEST else "500"))  # what is measured is what stays
 SETTLED = 3  # seconds: no ticket is awaited any more, and the heap is trimmed
 CACHES = 8  # of the kernel's slab caches, those that grew most
 
@@ -141,25 +145,36 @@ def show_kernel(added, kernel, slab, sock):
         row(f"idle connection, of that slab: {name}", grown[name], "B")
 
 
+def measured(world):
+    """(live connections, the agent's anonymous KB, what the kernel holds)."""
+    live = world.agent.status()["workers"]["connections_live"]
+    return live, world.anonymous_kilobytes(), (world.kernel_bytes(), slab_bytes(), tcp_memory_bytes())
+
+
 def idle():
-    count = connections_possible()
+    possible = connections_possible()
     with Idle() as world:
         first = 100  # caches and arenas have their first size after that
-        world.open(first)
-        memory, before = world.anonymous_kilobytes(), (world.kernel_bytes(), slab_bytes(), tcp_memory_bytes())
-        begun = time.monotonic()
-        world.open(count - first)
-        took = time.monotonic() - begun - SETTLED
-        live = world.agent.status()["workers"]["connections_live"]
-        mode = world.agent.connections()[0]["to_backend"]
-        each = (world.anonymous_kilobytes() - memory) * 1024 / (count - first)
-        after = world.kernel_bytes(), slab_bytes(), tcp_memory_bytes()
-        kind = "kernel TLS" if "ktls" in json.dumps(mode) else "TLS in user space"
+        world.open(1)  # the list of all would itself leave something in the agent's heap
+        kind = "kernel TLS" if "ktls" in json.dumps(world.agent.connections()[0]["to_backend"]) else "TLS in user space"
+        world.open(first - 1)
+        points = [measured(world)]
+        begun, rested = time.monotonic(), 0
+        for size in sorted({min(size, possible) for size in SIZES}):
+            world.open(size - points[-1][0])
+            rested += SETTLED
+            points.append(measured(world))
+            (before, kilobytes, _), (live, now, _) = points[-2:]
+            row(f"idle, {live} connections, the agent's own memory in all, {kind}", now, "KB")
+            row(f"idle, {live} connections, each more than {before}, {kind}", (now - kilobytes) * 1024 / (live - before), "B")
+        took = time.monotonic() - begun - rested
+        (before, kilobytes, kernel), (live, now, kernel_now) = points[0], points[-1]
         row(f"idle connections open at once, 2 workers, {kind}", live, "count", ("10,000", 10000),
             ">= 1.00" if CONNECTIONS >= 10000 else None)
-        row(f"idle connection, the agent's own memory, {kind}", each, "B", ("2 KiB", 2048), "<= 1.00")
-        show_kernel(count - first, *zip(before, after))
-        row("idle connections, opened and answered in a second", (count - first) / took, "1/s")
+        row(f"idle connection, the agent's own memory, {kind}", (now - kilobytes) * 1024 / (live - before), "B",
+            ("2 KiB", 2048), "<= 1.00")
+        show_kernel(live - before, *zip(kernel, kernel_now))
+        row("idle connections, opened and answered in a second", (live - before) / took, "1/s")
         world.crowd.drop()
         until(lambda: world.agent.status()["workers"]["connections_live"] == 0, 60, "no connection left", every=0.2)
 
