@@ -9,6 +9,7 @@ import json
 import random
 import re
 import socket
+import time
 import urllib.parse
 import urllib.request
 
@@ -104,9 +105,17 @@ class Prometheus:
 
     def query(self, expression):
         """The result's vector: [{"metric":, "value": [time, text]}...]."""
-        document = self.api("query", query=expression)
+        return self._result("query", query=expression)
+
+    def query_range(self, expression, minutes, step):
+        """The last minutes, a point each step seconds: [{"metric":, "values": [[time, text]...]}...]."""
+        now = time.time()
+        return self._result("query_range", query=expression, start=now - 60 * minutes, end=now, step=step)
+
+    def _result(self, path, **parameters):
+        document = self.api(path, **parameters)
         if document["status"] != "success":
-            raise AssertionError(f"{expression}: {document.get('error')}")
+            raise AssertionError(f"{parameters['query']}: {document.get('error')}")
         return document["data"]["result"]
 
     def scraped(self, count=2, within=60):

@@ -9,12 +9,15 @@ class NotInTime(Exception):
 
 
 def until(question, within, what, every=0.02):
-    """The first true answer of question(). Only for things that cannot be awaited: a counter, a list of sockets."""
+    """
+    The first true answer of question(). Only for things that cannot be awaited: a counter, a list of sockets.
+    what: in words what was waited for, or a function that says it when the time is over.
+    """
     deadline = time.monotonic() + within
     while True:
         answer = question()
         if answer:
             return answer
         if time.monotonic() >= deadline:
-            raise NotInTime(f"expected {what} within {within} s, last seen {answer!r}")
+            raise NotInTime(f"expected {what() if callable(what) else what} within {within} s, last seen {answer!r}")
         time.sleep(every)
