@@ -355,7 +355,8 @@ def link_gone(stage):
             other = stage.gateway.start_connect(*stage.service.endpoint4)
             error = expect_error("a connect without a route", lambda: finish_connect(other, 10 * SLOWNESS), OSError)
             expect("what it is told", error.errno, errno.EHOSTUNREACH)
-            expect_that("at once", time.monotonic() - started < 2 * SLOWNESS, time.monotonic() - started)
+            took = time.monotonic() - started
+            expect_that("at once, not by the agent's limit for a dial (30 s)", took < 10 * SLOWNESS, took)
             other.close()
         finally:
             stage.network.set_link("gateway", up=True)

@@ -12,7 +12,7 @@ import time
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from lib.backend import Backend
-from lib.case import case, expect, expect_error, expect_that, main, times
+from lib.case import SLOWNESS, case, expect, expect_error, expect_that, main, times
 from lib.certificates import Authority
 from lib.stage import Stage
 from lib.tls_peer import server_context
@@ -186,10 +186,10 @@ def many(stage):
         begun = time.monotonic()
         stage.change(doomed, authority=stage.other)
         for g in to_go:
-            g.settimeout(5)
+            g.settimeout(5 * SLOWNESS)
             expect_error("a connection of the other policy", lambda g=g: g.recv(1), *RESETS)
         took = time.monotonic() - begun
-        until(lambda: stage.verified_again() - before >= 2 * count, 2, "a look at each of them")
+        until(lambda: stage.verified_again() - before >= 2 * count, 30, "a look at each of them")
         seen = turns[0]
         until(lambda: turns[0] >= seen + count or not errors.empty(), 30, "a turn of all that were kept")
     finally:
@@ -197,7 +197,8 @@ def many(stage):
         talker.join()
     expect("errors of kept connections", errors.qsize(), 0)
     expect("each was judged once", stage.verified_again() - before, 2 * count)
-    expect_that("all resets within a second", took < 1 * (6 if os.environ.get("POSTERN_GUEST") else 1), took)
+    print(f"     {count} connections reset within {took:.2f} s")
+    expect_that("all resets by the change, not by the look every 5 s", took < 5 * SLOWNESS, took)
 
 
 @case("the system's CA bundle is another file: policies with wellKnownCACertificates follow without a restart", limit=90)

@@ -86,7 +86,7 @@ def added(stage):
     until(lambda: run_in(stage.network["gateway"], "ss", "-tanH", "state", "fin-wait-2", "sport", "=", f":{source}").stdout,
           5, "a socket in FIN_WAIT2")
     stage.write_manifests(service)
-    stage.agent.until_policy("added", within=1.5)
+    stage.agent.until_policy("added")
     with stage.capture(MARKER) as wire:
         for g, _ in pooled:
             g.settimeout(3)

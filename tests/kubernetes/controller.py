@@ -320,7 +320,9 @@ def release(world):
     began = time.monotonic()
     expect("status of its end", first.stop(), 0)
     world.one = second.wait_leading(10)
-    expect_that("less than 5 s", time.monotonic() - began < 5, time.monotonic() - began)
+    took = time.monotonic() - began
+    print(f"     {took:.2f} s after the signal")
+    expect_that("not by the Lease's end (9 s)", took < 8, took)
     lease = world.admin.get("coordination.k8s.io/v1", "Lease", "postern-controller", NAMESPACE)
     expect_that("its holder", lease["spec"]["holderIdentity"].startswith(second.name), lease["spec"])
 
