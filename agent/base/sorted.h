@@ -25,33 +25,36 @@ static inline void *find_sorted(const void *key, const void *list, size_t count,
 }
 
 /*
- * The index of the item that compares equal to key (then *found), or else of the first that is greater: there key
- * belongs. compare is given key first. The last item is looked at before the others: what comes is often in order. list
- * may be NULL if count is 0.
+ * The index of the first item that is not less than key; count if all are. compare is given key first. The last item is
+ * looked at before the others: what comes is often in order. list may be NULL if count is 0.
  */
-static inline size_t place_sorted(const void *key, const void *list, size_t count, size_t size,
-                                  int (*compare)(const void *, const void *), bool *found)
+static inline size_t first_sorted(const void *key, const void *list, size_t count, size_t size,
+                                  int (*compare)(const void *, const void *))
 {
 	const char *items = list;
 	size_t low = 0, high = count;
 
-	*found = false;
 	if (count && compare(key, items + (count - 1) * size) > 0)
 		return count;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		int order = compare(key, items + middle * size);
 
-		if (!order) {
-			*found = true;
-			return middle;
-		}
-		if (order > 0)
+		if (compare(key, items + middle * size) > 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
 	return low;
+}
+
+/* The same: there key belongs. *found: the item there compares equal to it. */
+static inline size_t place_sorted(const void *key, const void *list, size_t count, size_t size,
+                                  int (*compare)(const void *, const void *), bool *found)
+{
+	size_t place = first_sorted(key, list, count, size, compare);
+
+	*found = place < count && !compare(key, (const char *)list + place * size);
+	return place;
 }
 
 #endif

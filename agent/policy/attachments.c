@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/compilation.h"
 #include "policy/vector.h"
 
@@ -28,8 +29,9 @@ static int compare_rank(const struct compiled_policy *left, const struct compile
 	return order ? order : compare_policies(left, right);
 }
 
-static int compare_attachments(const struct attachment *left, const struct attachment *right)
+static int compare_attachments(const void *left_pointer, const void *right_pointer)
 {
+	const struct attachment *left = left_pointer, *right = right_pointer;
 	int order = strcmp(left->section, right->section);
 
 	return order ? order : compare_rank(left->policy, right->policy);
@@ -38,17 +40,13 @@ static int compare_attachments(const struct attachment *left, const struct attac
 /* The place of the first that is not less. */
 static size_t find_place(const struct service_node *service, const struct attachment *attachment)
 {
-	size_t low = 0, high = service->attachment_count;
+	return first_sorted(attachment, service->attachments, service->attachment_count, sizeof(*attachment),
+	                    compare_attachments);
+}
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (compare_attachments(&service->attachments[middle], attachment) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+static int compare_to_section(const void *section, const void *attachment)
+{
+	return strcmp(section, ((const struct attachment *)attachment)->section);
 }
 
 static struct attachment make_attachment(struct compiled_policy *policy, const struct target_reference *target)
@@ -113,19 +111,11 @@ int detach_policy(struct compiler *compiler, struct compiled_policy *policy)
 
 const struct attachment *find_winner(const struct service_node *service, const char *section)
 {
-	size_t low = 0, high = service->attachment_count;
+	bool found;
+	size_t place = place_sorted(section, service->attachments, service->attachment_count,
+	                            sizeof(*service->attachments), compare_to_section, &found);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (strcmp(service->attachments[middle].section, section) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < service->attachment_count && !strcmp(service->attachments[low].section, section)
-	               ? &service->attachments[low]
-	               : NULL;
+	return found ? &service->attachments[place] : NULL;
 }
 
 const struct service_port *find_service_port(const struct object *service, const char *name)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/sorted.h"
 #include "policy/vector.h"
 
 #define CHUNK_MIN (DESTINATION_CHUNK_MAX / 4) /* smaller ones are joined with what comes next */
@@ -211,40 +212,38 @@ int destination_list_edit(const struct destination_list *old, const struct desti
 	return result;
 }
 
-/* The last chunk that begins at or before; 0 if none does. */
-static size_t chunk_of_index(const struct destination_list *list, size_t index)
+static int compare_to_start(const void *index_pointer, const void *start_pointer)
 {
-	size_t low = 0, high = list->chunk_count;
+	size_t index = *(const size_t *)index_pointer, start = *(const size_t *)start_pointer;
 
-	while (high - low > 1) {
-		size_t middle = low + (high - low) / 2;
-
-		if (list->starts[middle] <= index)
-			low = middle;
-		else
-			high = middle;
-	}
-	return low;
+	return index < start ? -1 : index > start;
 }
 
-static size_t chunk_of_key(const struct destination_list *list, const struct postern_destination_key *key)
+static int compare_to_chunk(const void *key, const void *chunk_pointer)
 {
-	size_t low = 0, high = list->chunk_count;
+	const struct destination_chunk *chunk = *(struct destination_chunk *const *)chunk_pointer;
 
-	while (high - low > 1) {
-		size_t middle = low + (high - low) / 2;
+	return destination_key_compare(key, &chunk->items[0].key);
+}
 
-		if (destination_key_compare(&list->chunks[middle]->items[0].key, key) <= 0)
-			low = middle;
-		else
-			high = middle;
-	}
-	return low;
+static int compare_to_destination(const void *key, const void *destination)
+{
+	return destination_key_compare(key, &((const struct destination *)destination)->key);
+}
+
+/* The last chunk that begins at or before key; 0 if none does. */
+static size_t chunk_of(const struct destination_list *list, const void *key, const void *beginnings, size_t size,
+                       int (*compare)(const void *, const void *))
+{
+	bool found;
+	size_t place = place_sorted(key, beginnings, list->chunk_count, size, compare, &found);
+
+	return found || !place ? place : place - 1;
 }
 
 const struct destination *destination_list_at(const struct destination_list *list, size_t index)
 {
-	size_t chunk = chunk_of_index(list, index);
+	size_t chunk = chunk_of(list, &index, list->starts, sizeof(*list->starts), compare_to_start);
 
 	return &list->chunks[chunk]->items[index - list->starts[chunk]];
 }
@@ -252,21 +251,13 @@ const struct destination *destination_list_at(const struct destination_list *lis
 size_t destination_list_lower_bound(const struct destination_list *list, const struct postern_destination_key *key)
 {
 	const struct destination_chunk *chunk;
-	size_t index = chunk_of_key(list, key), low = 0, high;
+	size_t index = chunk_of(list, key, list->chunks, sizeof(struct destination_chunk *), compare_to_chunk);
 
 	if (!list->chunk_count)
 		return 0;
 	chunk = list->chunks[index];
-	high = chunk->count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (destination_key_compare(&chunk->items[middle].key, key) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return list->starts[index] + low;
+	return list->starts[index] +
+	       first_sorted(key, chunk->items, chunk->count, sizeof(chunk->items[0]), compare_to_destination);
 }
 
 const struct destination *destination_list_find(const struct destination_list *list,

@@ -6,22 +6,6 @@
 #include "policy/object.h"
 #include "policy/store.h"
 
-/* The first grant of the namespace, or of one behind it. */
-static size_t first_grant(const struct object_store *store, const char *namespace_)
-{
-	size_t low = 0, high = object_store_count(store, OBJECT_REFERENCE_GRANT);
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (strcmp(object_store_at(store, OBJECT_REFERENCE_GRANT, middle)->namespace_, namespace_) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 static bool is_from(const struct reference_grant *grant, const char *group, const char *kind, const char *namespace_)
 {
 	for (size_t i = 0; i < grant->from_count; i++)
@@ -48,7 +32,7 @@ bool reference_granted(const struct object_store *store, const char *from_group,
 
 	if (!strcmp(from_namespace, to_namespace))
 		return true;
-	for (size_t i = first_grant(store, to_namespace); i < count; i++) {
+	for (size_t i = object_store_first_of(store, OBJECT_REFERENCE_GRANT, to_namespace); i < count; i++) {
 		const struct object *grant = object_store_at(store, OBJECT_REFERENCE_GRANT, i);
 
 		if (strcmp(grant->namespace_, to_namespace))

@@ -326,24 +326,19 @@ void route_index_free(struct route_index *index)
 	free(index);
 }
 
+static int compare_routes(const void *left_pointer, const void *right_pointer)
+{
+	const struct service_routes *left = left_pointer, *right = right_pointer;
+
+	return compare_services(left->namespace_, left->service, right->namespace_, right->service);
+}
+
 const struct service_routes *route_index_find(const struct route_index *index, const char *namespace_,
                                               const char *service)
 {
-	size_t low = 0, high = index->count;
+	const struct service_routes key = {.namespace_ = namespace_, .service = service};
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		const struct service_routes *found = &index->services[middle];
-		int order = compare_services(found->namespace_, found->service, namespace_, service);
-
-		if (!order)
-			return found;
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
+	return find_sorted(&key, index->services, index->count, sizeof(key), compare_routes);
 }
 
 size_t route_index_count(const struct route_index *index)

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/sorted.h"
 #include "policy/snapshot_data.h"
 
 struct snapshot *snapshot_new(void)
@@ -53,22 +54,21 @@ const struct destination *snapshot_find(const struct snapshot *snapshot, const s
 	return destination_list_find(&snapshot->destinations, &any_port);
 }
 
+static int compare_to_entry(const void *id_pointer, const void *entry_pointer)
+{
+	uint32_t id = *(const uint32_t *)id_pointer;
+	uint32_t seen = (*(struct settings_entry *const *)entry_pointer)->settings.id;
+
+	return id < seen ? -1 : id > seen;
+}
+
 struct settings_entry *snapshot_settings_entry(const struct snapshot *snapshot, uint32_t id)
 {
-	size_t low = 0, high = snapshot->settings->count;
+	const struct settings_list *settings = snapshot->settings;
+	struct settings_entry *const *found = find_sorted(&id, settings->entries, settings->count,
+	                                                  sizeof(struct settings_entry *), compare_to_entry);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		uint32_t seen = snapshot->settings->entries[middle]->settings.id;
-
-		if (seen == id)
-			return snapshot->settings->entries[middle];
-		if (seen < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
+	return found ? *found : NULL;
 }
 
 const struct tls_settings *snapshot_settings(const struct snapshot *snapshot, uint32_t settings_id)

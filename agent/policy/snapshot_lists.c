@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sorted.h"
 #include "policy/gateways.h"
 #include "policy/snapshot_data.h"
 
@@ -122,22 +123,19 @@ void gateway_list_unref(struct gateway_list *list)
 	free(list);
 }
 
+static int compare_to_status(const void *key_pointer, const void *status_pointer)
+{
+	const struct object *key = key_pointer;
+	const struct gateway_status *status = status_pointer;
+	int order = strcmp(key->namespace_, status->namespace_);
+
+	return order ? order : strcmp(key->name, status->name);
+}
+
 const struct gateway_status *gateway_list_find(const struct gateway_list *list, const char *namespace_,
                                                const char *name)
 {
-	size_t low = 0, high = list->count;
+	const struct object key = {.namespace_ = namespace_, .name = name};
 
-	while (low < high) {
-		const struct gateway_status *middle = &list->statuses[low + (high - low) / 2];
-		int order = strcmp(middle->namespace_, namespace_);
-
-		order = order ? order : strcmp(middle->name, name);
-		if (!order)
-			return middle;
-		if (order < 0)
-			low = low + (high - low) / 2 + 1;
-		else
-			high = low + (high - low) / 2;
-	}
-	return NULL;
+	return find_sorted(&key, list->statuses, list->count, sizeof(*list->statuses), compare_to_status);
 }

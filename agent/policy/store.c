@@ -167,6 +167,13 @@ size_t object_store_count(const struct object_store *store, enum object_kind kin
 	return store->kinds[kind].count;
 }
 
+size_t object_store_first_of(const struct object_store *store, enum object_kind kind, const char *namespace_)
+{
+	bool found;
+
+	return position_of_name(store, kind, namespace_, "", &found);
+}
+
 const struct object *object_store_at(const struct object_store *store, enum object_kind kind, size_t index)
 {
 	return store->kinds[kind].items[index];

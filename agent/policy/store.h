@@ -44,6 +44,8 @@ const struct object *object_store_find(const struct object_store *store, enum ob
 /* In order of namespace and name. */
 size_t object_store_count(const struct object_store *store, enum object_kind kind);
 const struct object *object_store_at(const struct object_store *store, enum object_kind kind, size_t index);
+/* The index of the namespace's first object, if it has one; else of the first behind it. */
+size_t object_store_first_of(const struct object_store *store, enum object_kind kind, const char *namespace_);
 
 /* In the order in which they came; any number of the same name. */
 size_t object_store_quarantined_count(const struct object_store *store, enum object_kind kind);

@@ -50,6 +50,26 @@ static void every_place(void **state)
 	}
 }
 
+/* The first of those that are equal, wherever they begin. */
+static void first_of_equals(void **state)
+{
+	int list[LENGTH_MAX];
+	const int key = 1;
+
+	(void)state;
+	for (size_t begin = 0; begin <= LENGTH_MAX; begin++) {
+		for (size_t end = begin; end <= LENGTH_MAX; end++) {
+			bool found;
+
+			for (size_t i = 0; i < LENGTH_MAX; i++)
+				list[i] = i < begin ? 0 : i < end ? key : 2;
+			assert_int_equal(first_sorted(&key, list, LENGTH_MAX, sizeof(key), compare), begin);
+			assert_int_equal(place_sorted(&key, list, LENGTH_MAX, sizeof(key), compare, &found), begin);
+			assert_int_equal(found, end > begin);
+		}
+	}
+}
+
 /* What is put in where it belongs is sorted, in whatever order it comes. */
 static void put_in_any_order(void **state)
 {
@@ -76,6 +96,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(empty_lists),
 	        cmocka_unit_test(every_place),
+	        cmocka_unit_test(first_of_equals),
 	        cmocka_unit_test(put_in_any_order),
 	};
 
