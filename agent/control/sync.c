@@ -175,6 +175,19 @@ static int compile_and_apply(struct agent *agent, uint64_t as_of_ns)
 	return 0;
 }
 
+/* Before everything was seen once, an empty store means nothing: what the maps hold stays. */
+static bool is_seen(const struct agent *agent)
+{
+	return !agent->source || source_synced(agent->source);
+}
+
+/* At once, or when it is seen. */
+static int compile_what_is_seen(struct agent *agent)
+{
+	agent->compile_due = true;
+	return is_seen(agent) ? compile_and_apply(agent, monotonic_ns()) : 0;
+}
+
 /* True: there is another bundle. */
 static bool refresh_system_ca(struct agent *agent)
 {
@@ -204,8 +217,7 @@ bool sync_refresh(struct agent *agent, bool force)
 		compiler_set_system_ca(agent->compiler, agent->system_ca.bundle);
 		agent->compile_due = true;
 	}
-	/* Before everything was seen once, an empty store means nothing: what the maps hold stays. */
-	if (agent->source && !source_synced(agent->source))
+	if (!is_seen(agent))
 		return false;
 	if (agent->compile_due && compile_and_apply(agent, now) != 0)
 		return false;
@@ -330,7 +342,7 @@ int sync_resume(struct agent *agent)
 
 	kernel_maps_stop(&agent->maps);
 	error = start_maps(agent, true);
-	return error ? error : compile_and_apply(agent, monotonic_ns());
+	return error ? error : compile_what_is_seen(agent);
 }
 
 int sync_start(struct agent *agent)
@@ -346,12 +358,7 @@ int sync_start(struct agent *agent)
 	error = open_source(agent);
 	if (!error)
 		error = start_compiler(agent);
-	if (error)
-		return error;
-	agent->compile_due = true;
-	if (agent->source && !source_synced(agent->source))
-		return 0; /* compiled when it is */
-	return compile_and_apply(agent, monotonic_ns());
+	return error ? error : compile_what_is_seen(agent);
 }
 
 void sync_stop(struct agent *agent)

@@ -9,12 +9,14 @@ import threading
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
+from lib import successor
 from lib.agent import Agent
 from lib.backend import Backend
 from lib.case import case, expect, expect_error, expect_that, main
 from lib.sockets import receive_exactly
 from lib.tls_peer import server_context
 from lib.topology import CLUSTER_CIDRS, GATEWAY4, backend4
+from lib.waiting import until
 from lib.world import AGENT_PORTS, Service, World
 
 MARKER = b"postern-unsynced-marker-90ab"
@@ -81,6 +83,16 @@ def new_node(world):
         with world.gateway.connect("127.0.0.1", PLAIN) as g:
             g.sendall(MARKER)
             expect("loopback", receive_exactly(home.take(), len(MARKER)), MARKER)
+    expect_error("the gate", lambda: world.gateway.connect("192.0.2.1", 1, timeout=30), ConnectionRefusedError)
+    # A new agent, which does not see the cluster either, has given up: it is as before.
+    until(lambda: (world.run_directory / "handover.sock").exists(), 60, "the handover socket")
+    mark = agent.process.mark()
+    successor.freezes_and_closes(world.run_directory)
+    agent.process.wait_for("the successor failed", since=mark, within=60)
+    with Backend(world.backend, backend4(3), PLAIN) as plain:
+        expect_error("after an upgrade that failed", lambda: world.gateway.connect(backend4(3), PLAIN, timeout=30),
+                     ConnectionRefusedError)
+        expect("connections that the backend got", plain.accepted, 0)
     expect_error("the gate", lambda: world.gateway.connect("192.0.2.1", 1, timeout=30), ConnectionRefusedError)
     # Dead, it refuses: it never knew a policy.
     agent.process.kill()
