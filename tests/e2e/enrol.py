@@ -96,7 +96,7 @@ def gone(world):
         world.until_gone("default/web")
         expect_error("the connection", lambda: g.recv(1), ConnectionResetError)
         g.close()
-        until(lambda: world.agent.status()["workers"]["connections_live"] == 0, 30, "no connection left")
+        world.agent.until_idle()
         # It is no gateway any more: plain, as it asks for it.
         with world.capture(MARKER) as wire, Backend(world.backend, backend4(3), PLAIN) as plain:
             with sockets.connect(backend4(3), PLAIN) as other:

@@ -64,10 +64,6 @@ class Injected(Stage):
         """The next `times` of these calls fail; 0: none any more."""
         struct.pack_into("ii", self.faults, 8 * CALLS.index(call), error, times)
 
-    def until_idle(self):
-        until(lambda: not any(self.agent.status()["workers"][each] for each in ("attempts_live", "connections_live")), 30,
-              "no attempt and no connection")
-
     def counted(self, reason):
         return self.agent.status()["failures"][reason]
 
@@ -83,7 +79,7 @@ def declare(call, error, reasons):
 
     @case(f"{call} fails with {name}: refused or reset, counted as {' or '.join(reasons)}, then all is well")
     def table(stage):
-        stage.until_idle()  # the end of a connection makes calls, too
+        stage.agent.until_idle()  # the end of a connection makes calls, too
         with stage.capture(MARKER) as wire, Backend(stage.backend, backend4(2), PORT, stage.context) as backend:
             first = stage.gateway.connect(stage.service.vip4, 80)
             first_peer = backend.take()

@@ -53,9 +53,6 @@ class ManyStage(Stage):
             g.close()
         self.target.forget_closed()
 
-    def until_idle(self):
-        until(lambda: not self.agent.connections(), 10, "no connection left")
-
     def held(self):
         return {"descriptors": self.agent.descriptors(), **entries(self)}
 
@@ -87,12 +84,12 @@ def expect_no_growth(kilobytes):
 def in_turn(stage):
     for index in range(50):  # caches, pools and arenas have their size after that
         stage.exchange(index)
-    stage.until_idle()
+    stage.agent.until_idle()
     before = stage.held()
     memory = stage.agent.resident_kilobytes()
     for index in range(IN_TURN):
         stage.exchange(index, ("clean", "clean", "gateway", "backend")[index % 4])
-    stage.until_idle()
+    stage.agent.until_idle()
     stage.until_no_more_than(before)
     expect_no_growth(stage.agent.resident_kilobytes() - memory)
 
@@ -110,7 +107,7 @@ def refused_in_turn(stage):
                 continue
             expect("connect", "success", "ECONNREFUSED")
     refuse(50)
-    stage.until_idle()
+    stage.agent.until_idle()
     before = stage.held()
     memory = stage.agent.resident_kilobytes()
     refuse(1000)
@@ -135,7 +132,7 @@ def at_once(stage):
     for peer in peers:
         peer.receive_all()
         peer.close()
-    stage.until_idle()
+    stage.agent.until_idle()
 
 
 @case("nginx keeps connections in its pool: 500 requests (fewer in a guest) take few connections")
@@ -147,7 +144,7 @@ def pooled(stage):
     made = stage.agent.status()["workers"]["connections"] - before
     expect_that("fewer connections than a tenth of the requests", made <= times(500) // 10, made)
     front.close()
-    stage.until_idle()
+    stage.agent.until_idle()
 
 
 if __name__ == "__main__":

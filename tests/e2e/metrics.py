@@ -26,10 +26,6 @@ class MetricsWorld(Stage):
         return super().start_agent(gateways, ready, workers, metrics_address=f"127.0.0.1:{self.port}",
                                    access_log="on", **switches)
 
-    def until_idle(self):
-        """A connection is counted as live until it is in every number and its line is written, or is not for its level."""
-        until(lambda: self.agent.status()["workers"]["connections_live"] == 0, 5, "no live connection")
-
     def scrape(self, accept=None):
         status, headers, body = get(self.port, "/metrics", accept)
         expect("status of /metrics", status, 200)
@@ -47,7 +43,7 @@ def clean(world):
 
 @case("who asks for OpenMetrics gets it, with the same samples")
 def openmetrics(world):
-    world.until_idle()
+    world.agent.until_idle()
     kind, text = world.scrape(f"{OPENMETRICS},text/plain;version=0.0.4;q=0.5")
     expect("type", kind, "application/openmetrics-text; version=1.0.0; charset=utf-8")
     expect("last line", text.splitlines()[-1], "# EOF")
@@ -105,7 +101,7 @@ def refused(world):
 
 @case("a line for each connection that ends, if that is asked for")
 def access_log(world):
-    world.until_idle()
+    world.agent.until_idle()
     mark = world.agent.process.mark()
     expect("status", world.ask("vip4").status, 200)
     line = world.agent.process.wait_for(r'event="connection ended"', since=mark)
@@ -121,12 +117,12 @@ def log_level(world):
     expect("one changed", world.agent.ask("log-level access error")["levels"]["access"], "error")
     mark = world.agent.process.mark()
     expect("status", world.ask("vip4").status, 200)
-    world.until_idle()
+    world.agent.until_idle()
     expect("unknown", "error" in world.agent.ask("log-level access loud"), True)
     expect("back", world.agent.ask("log-level access info")["levels"]["access"], "info")
     expect("status", world.ask("vip4").status, 200)
     world.agent.process.wait_for(r'event="connection ended"', since=mark)
-    world.until_idle()
+    world.agent.until_idle()
     lines = [line for line in world.agent.process.lines[mark:] if "connection ended" in line]
     expect_that("one line of two connections", len(lines) == 1, lines)
 
@@ -169,13 +165,13 @@ def raw(port, request):
 
 @case("clients that never finish hold neither the others nor the agent", limit=120)
 def hostile(world):
-    world.until_idle()
+    world.agent.until_idle()
     before = world.agent.descriptors()
     idle = [socket.create_connection(("127.0.0.1", world.port)) for _ in range(40)]
     for client in idle:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nX-Slow: ")
     expect("the gateway is served meanwhile", world.ask("vip4").status, 200)
-    world.until_idle()
+    world.agent.until_idle()
     expect_that("descriptors are bounded", world.agent.descriptors() - before <= 40, world.agent.descriptors() - before)
     expect("another address is served", get(world.port, "/livez", source="127.0.0.2")[0], 200)
     # They are ended by their time without a byte, though they still hold on; then there is room again.

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from lib.case import case, expect, expect_that, main, times
-from lib.crowd import MARKER, Crowd, Hall, outcomes, until_quiet
+from lib.crowd import MARKER, Books, Crowd, Hall, outcomes, until_quiet
 from lib.topology import backend4, backend6
 from lib.waiting import until
 from lib.world import Service, World
@@ -48,11 +48,11 @@ class NamespacesStage(World):
         self.agent.until_policy("refusing")
 
     def begin(self, speaks):
-        """Of a case: nothing is under way, and the backend speaks or not. What failed until now."""
+        """Of a case: nothing is under way, and the backend speaks or not."""
         self.crowd.drop()
         self.until_quiet()
         self.hall.speak(speaks)
-        return self.agent.status()["failures"]
+        return Books(self.agent)
 
     def until_quiet(self):
         until_quiet(self.agent, self.hall, 60)
@@ -65,15 +65,12 @@ class NamespacesStage(World):
         """Nanoseconds of CPU that the agent's threads had."""
         return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{self.agent.pid}/task").glob("*/schedstat"))
 
-    def failed_since(self, before):
-        return {name: count - before.get(name, 0) for name, count in self.agent.status()["failures"].items()
-                if count != before.get(name, 0) and not name.startswith("ktls_")}
 
 
 @case(f"{ALL} connects held at once, {EACH} in each of {GATEWAYS} namespaces: none succeeds early, each is served from its own",
       limit=NO_END)
 def held_and_served(stage):
-    failed, seen = stage.begin(speaks=False), stage.hall.peers()
+    books, seen = stage.begin(speaks=False), stage.hall.peers()
     with stage.capture(MARKER) as wire:
         # Endpoints only: what kube-proxy has done to a ClusterIP's packets is not what this is about.
         stage.start_everywhere([*stage.service.endpoints4, *stage.service.endpoints6])
@@ -92,17 +89,17 @@ def held_and_served(stage):
            {address: EACH // 2 for v4, v6, _, _ in stage.addresses.values() for address in (v4, v6)})
     expect("markers on the wire", report.markers, 0)
     expect("streams that are not TLS", report.not_tls(PORT), [])
-    expect("failures", stage.failed_since(failed), {})
+    expect("failures", books.failures(), {})
 
 
 @case(f"{EACH} connects in each of {GATEWAYS} namespaces to a port where nothing listens: ECONNREFUSED, each of them",
       limit=NO_END)
 def refused(stage):
-    failed = stage.begin(speaks=True)
+    books = stage.begin(speaks=True)
     stage.start_everywhere([stage.refusing.endpoint4, stage.refusing.endpoint6])
     expect("every connect", outcomes(stage.crowd.wait(NO_END)), {"ECONNREFUSED": ALL})
     stage.until_quiet()
-    expect("failures", stage.failed_since(failed), {"backend_refused": ALL})
+    expect("failures", books.failures(), {"backend_refused": ALL})
 
 
 @case(f"what a connect costs the agent does not grow with the namespaces: {ALL} of one, and {EACH} in each of {GATEWAYS}",

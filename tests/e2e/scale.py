@@ -20,7 +20,7 @@ sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from lib import envoy
 from lib.case import case, expect, expect_that, main
-from lib.crowd import MARKER, Crowd, Hall, outcomes, until_quiet
+from lib.crowd import MARKER, Books, Crowd, Hall, outcomes, until_quiet
 from lib.process import run_in
 from lib.prometheus import free_port, get
 from lib.topology import GATEWAY4, backend4, backend6
@@ -91,24 +91,6 @@ class ScaleStage(World):
 
     def until_quiet(self, within=30):
         until_quiet(self.agent, self.hall, within)
-
-
-class Books:
-    """What the agent counted since it began; every connect must be in one column."""
-
-    def __init__(self, agent):
-        self.agent, self.before = agent, agent.status()
-
-    def since(self, *path):
-        now, before = self.agent.status(), self.before
-        for word in path:
-            now, before = now.get(word, 0), before.get(word, 0)
-        return now - before
-
-    def failures(self):
-        now, before = self.agent.status()["failures"], self.before["failures"]
-        changed = {name: count - before.get(name, 0) for name, count in now.items()}
-        return {name: count for name, count in changed.items() if count and not name.startswith("ktls_")}
 
 
 def expect_all(what, outcome, **wanted):

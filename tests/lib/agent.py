@@ -95,6 +95,15 @@ class Agent:
             return None if "error" in rows else (rows,)
         return until(listed, 30 * SLOWNESS, "a list of the connections")[0]
 
+    def under_way(self):
+        """Attempts and connections."""
+        workers = self.status()["workers"]
+        return workers["attempts_live"] + workers["connections_live"]
+
+    def until_idle(self, within=30):
+        """A connection is counted as live until it is in every number and its line is written, or is not for its level."""
+        until(lambda: self.under_way() == 0, within, "no attempt and no connection left", every=0.1)
+
     def failures(self):
         """Newest first."""
         return self.ask("failures")

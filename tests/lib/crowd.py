@@ -108,6 +108,26 @@ def _finish(answer):
     print(json.dumps(answer), flush=True)
 
 
+# ---- the agent ----
+
+class Books:
+    """What the agent counted since the books were opened; every connect must be in one column."""
+
+    def __init__(self, agent):
+        self.agent, self.before = agent, agent.status()
+
+    def since(self, *path):
+        now, before = self.agent.status(), self.before
+        for word in path:
+            now, before = now.get(word, 0), before.get(word, 0)
+        return now - before
+
+    def failures(self):
+        now, before = self.agent.status()["failures"], self.before["failures"]
+        changed = {name: count - before.get(name, 0) for name, count in now.items()}
+        return {name: count for name, count in changed.items() if count and not name.startswith("ktls_")}
+
+
 # ---- the gateway's end ----
 
 def outcomes(answer):
@@ -119,10 +139,8 @@ def until_quiet(agent, hall, within):
     """No attempt, no connection, no B; what the backend still sees of them is gone soon after."""
     from lib.waiting import until  # not for the crowd's own process
 
-    def quiet():
-        workers = agent.status()["workers"]
-        return workers["attempts_live"] == workers["connections_live"] == 0 and hall.count()["open"] == 0
-    until(quiet, within, "no attempt and no connection left", every=0.1)
+    until(lambda: agent.under_way() == 0 and hall.count()["open"] == 0, within, "no attempt and no connection left",
+          every=0.1)
 
 
 def move(netns, cgroup):
