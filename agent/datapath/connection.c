@@ -320,7 +320,7 @@ void connection_abort_all(struct worker *worker, const struct worker_gateway *ga
 	}
 }
 
-int connection_list(struct worker *worker, struct connection_view **result, size_t *result_count)
+int connection_list(struct worker *worker, bool with_ports, void **items, size_t *item_count)
 {
 	size_t count = atomic_load_explicit(&worker->statistics.connections_live, memory_order_relaxed);
 	struct connection_view *views = calloc(count ? count : 1, sizeof(*views));
@@ -350,11 +350,11 @@ int connection_list(struct worker *worker, struct connection_view **result, size
 			view->peer_valid_until = connection->trust.valid_until;
 		}
 		view->netns_cookie = connection->gateway->gateway->netns_cookie;
-		view->b_port = connection_b_port(connection);
+		view->b_port = with_ports ? connection_b_port(connection) : 0;
 		view->age_ns = now - connection->begun_ns;
 		relay_stats(connection->relay, &view->stats);
 	}
-	*result = views;
-	*result_count = filled;
+	*items = views;
+	*item_count = filled;
 	return 0;
 }

@@ -259,16 +259,10 @@ void worker_stop(struct worker *worker)
 	if (!worker)
 		return;
 	if (worker->thread_runs) {
-		worker_post_and_wait(worker, &message, 0);
+		worker_post_and_wait(worker, &message);
 		pthread_join(worker->thread, NULL);
 	}
-	/* Messages that came after the last round. */
-	while (worker->inbox_head) {
-		struct inbox_message *next = worker->inbox_head->next;
-
-		free(worker->inbox_head);
-		worker->inbox_head = next;
-	}
+	worker_drop_inbox(worker);
 	while (worker->gateways) {
 		struct worker_gateway *next = worker->gateways->next;
 

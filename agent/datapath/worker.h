@@ -143,7 +143,12 @@ struct connection_view {
 	/* The kernel's own word about B: getsockopt is not enough, so this is inet_diag's ULP info. "" if none. */
 	char ulp[128];
 };
-/* Fills *views (free() it) from the worker's own thread; waits at most 1 s. 0, -ETIMEDOUT or -ENOMEM. */
-int worker_list_connections(struct worker *worker, struct connection_view **views, size_t *count);
+/*
+ * Those of all these workers, each listed in its own thread; waits 1 s at most, in all. 0 and *views (free() it; NULL:
+ * none); -ETIMEDOUT or -ENOMEM: *silent is the index of the first worker that could not say, and no list is given, as
+ * one that is not whole would be taken for one that is. Control thread.
+ */
+int worker_list_connections(struct worker *const *workers, size_t worker_count, struct connection_view **views,
+                            size_t *count, size_t *silent);
 
 #endif

@@ -8,16 +8,9 @@
 
 #include "base/cleanup.h"
 #include "datapath/worker_internal.h"
+#include "datapath/worker_list.h"
 
-#define LIST_LIMIT_SECONDS 1
-
-struct list_message {
-	struct inbox_message inbox;
-	bool with_ports;
-	struct backend_view *views;
-	size_t count;
-	int error;
-};
+#define LIST_LIMIT_NS UINT64_C(1000000000)
 
 static bool is_kernel(enum relay_mode mode)
 {
@@ -41,42 +34,30 @@ static void describe(const struct connection *connection, bool with_port, struct
 	};
 }
 
-static void run_list(struct worker *worker, struct inbox_message *inbox)
+static int list_backends(struct worker *worker, bool with_ports, void **items, size_t *result_count)
 {
-	struct list_message *message = container_of(inbox, struct list_message, inbox);
 	size_t size = atomic_load_explicit(&worker->statistics.connections_live, memory_order_relaxed);
 	struct backend_view *views = calloc(size ? size : 1, sizeof(*views));
 	size_t count = 0;
 
-	for (struct connection *each = worker->connections; views && each && count < size; each = each->next) {
+	if (!views)
+		return -ENOMEM;
+	for (struct connection *each = worker->connections; each && count < size; each = each->next) {
 		if (each->relay)
-			describe(each, message->with_ports, &views[count++]);
+			describe(each, with_ports, &views[count++]);
 	}
-	message->error = views ? 0 : -ENOMEM;
-	message->count = count;
-	pthread_mutex_lock(&worker->inbox_lock);
-	if (!message->inbox.abandoned)
-		message->views = TAKE_PTR(views);
-	pthread_mutex_unlock(&worker->inbox_lock);
-	free(views);
-	worker_finish(worker, inbox);
+	*items = views;
+	*result_count = count;
+	return 0;
 }
 
 int worker_list_backends(struct worker *worker, bool with_ports, struct backend_view **views, size_t *count)
 {
-	struct list_message *message = calloc(1, sizeof(*message));
-	int error;
+	uint64_t until = monotonic_ns() + LIST_LIMIT_NS;
+	void *items = NULL;
+	int error = worker_take_list(worker, worker_ask_list(worker, with_ports, list_backends), until, &items, count);
 
-	if (!message)
-		return -ENOMEM;
-	message->inbox.run = run_list;
-	message->with_ports = with_ports;
-	if (worker_post_and_wait(worker, &message->inbox, LIST_LIMIT_SECONDS))
-		return -ETIMEDOUT;
-	error = message->error;
-	*views = message->views;
-	*count = message->count;
-	free(message);
+	*views = items;
 	return error;
 }
 

@@ -161,7 +161,7 @@ void worker_hand_over(struct worker *worker,
 {
 	struct begin_message message = {.inbox.run = run_begin, .send = send, .context = context};
 
-	worker_post_and_wait(worker, &message.inbox, 0);
+	worker_post_and_wait(worker, &message.inbox);
 }
 
 /* ---- they come ---- */
@@ -278,6 +278,14 @@ static enum postern_reason take_over(struct worker *worker, struct arrival *arri
 	return REASON_NONE;
 }
 
+static void drop_arrival(struct inbox_message *inbox)
+{
+	struct arrival_message *message = container_of(inbox, struct arrival_message, inbox);
+
+	arrival_release(&message->arrival);
+	free(message);
+}
+
 static void run_arrival(struct worker *worker, struct inbox_message *inbox)
 {
 	struct arrival_message *message = container_of(inbox, struct arrival_message, inbox);
@@ -285,8 +293,7 @@ static void run_arrival(struct worker *worker, struct inbox_message *inbox)
 
 	if (reason != REASON_NONE)
 		failures_count(worker->options.failures, reason);
-	arrival_release(&message->arrival);
-	free(message);
+	drop_arrival(inbox);
 }
 
 void arrival_release(struct arrival *arrival)
@@ -310,6 +317,7 @@ int worker_take_over(struct worker *worker, const struct arrival *arrival)
 	if (!message)
 		return -ENOMEM;
 	message->inbox.run = run_arrival;
+	message->inbox.drop = drop_arrival;
 	message->arrival = *arrival;
 	worker_post(worker, &message->inbox);
 	return 0;
@@ -343,5 +351,5 @@ void worker_end_all(struct worker *worker, enum postern_reason reason)
 {
 	struct end_message message = {.inbox.run = run_end_all, .reason = reason};
 
-	worker_post_and_wait(worker, &message.inbox, 0);
+	worker_post_and_wait(worker, &message.inbox);
 }

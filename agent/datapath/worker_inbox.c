@@ -12,8 +12,6 @@
 #include "datapath/traffic.h"
 #include "datapath/worker_internal.h"
 
-#define LIST_LIMIT_SECONDS 1
-
 /* ---- the queue ---- */
 
 void worker_run_inbox(struct worker *worker)
@@ -53,6 +51,25 @@ void worker_post(struct worker *worker, struct inbox_message *message)
 	loop_wake(worker->loop);
 }
 
+static void drop(struct inbox_message *message)
+{
+	if (message->drop)
+		message->drop(message);
+	else
+		free(message);
+}
+
+void worker_drop_inbox(struct worker *worker)
+{
+	while (worker->inbox_head) {
+		struct inbox_message *next = worker->inbox_head->next;
+
+		drop(worker->inbox_head);
+		worker->inbox_head = next;
+	}
+	worker->inbox_tail = NULL;
+}
+
 void worker_finish(struct worker *worker, struct inbox_message *message)
 {
 	bool abandoned;
@@ -63,20 +80,20 @@ void worker_finish(struct worker *worker, struct inbox_message *message)
 	pthread_cond_broadcast(&worker->inbox_done);
 	pthread_mutex_unlock(&worker->inbox_lock);
 	if (abandoned)
-		free(message);
+		drop(message);
 }
 
-int worker_post_and_wait(struct worker *worker, struct inbox_message *message, time_t limit_seconds)
+int worker_await(struct worker *worker, struct inbox_message *message, uint64_t until_ns)
 {
-	struct timespec until;
+	const struct timespec until = {
+	        .tv_sec = (time_t)(until_ns / 1000000000),
+	        .tv_nsec = (long)(until_ns % 1000000000),
+	};
 	int error = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += limit_seconds;
-	worker_post(worker, message);
 	pthread_mutex_lock(&worker->inbox_lock);
 	while (!message->done && error == 0) {
-		if (limit_seconds)
+		if (until_ns)
 			error = -pthread_cond_timedwait(&worker->inbox_done, &worker->inbox_lock, &until);
 		else
 			pthread_cond_wait(&worker->inbox_done, &worker->inbox_lock);
@@ -87,6 +104,12 @@ int worker_post_and_wait(struct worker *worker, struct inbox_message *message, t
 		message->abandoned = true;
 	pthread_mutex_unlock(&worker->inbox_lock);
 	return error;
+}
+
+void worker_post_and_wait(struct worker *worker, struct inbox_message *message)
+{
+	worker_post(worker, message);
+	(void)worker_await(worker, message, 0);
 }
 
 /* ---- gateways ---- */
@@ -206,7 +229,7 @@ static int change_gateway(struct worker *worker, const struct gateway *gateway,
 {
 	struct gateway_message message = {.inbox.run = run, .gateway = gateway};
 
-	worker_post_and_wait(worker, &message.inbox, 0);
+	worker_post_and_wait(worker, &message.inbox);
 	return message.error;
 }
 
@@ -256,48 +279,4 @@ void worker_policy_changed(struct worker *worker)
 	worker->policy_changed = true;
 	pthread_mutex_unlock(&worker->inbox_lock);
 	loop_wake(worker->loop);
-}
-
-struct list_message {
-	struct inbox_message inbox;
-	struct connection_view *views;
-	size_t count;
-	int error;
-};
-
-static void run_list(struct worker *worker, struct inbox_message *inbox)
-{
-	struct list_message *message = container_of(inbox, struct list_message, inbox);
-	struct connection_view *views = NULL;
-
-	message->error = connection_list(worker, &views, &message->count);
-	message->views = views;
-	pthread_mutex_lock(&worker->inbox_lock);
-	if (message->inbox.abandoned)
-		message->views = NULL;
-	else
-		views = NULL;
-	pthread_mutex_unlock(&worker->inbox_lock);
-	free(views);
-	worker_finish(worker, inbox);
-}
-
-int worker_list_connections(struct worker *worker, struct connection_view **views, size_t *count)
-{
-	struct list_message *message = calloc(1, sizeof(*message));
-	int error;
-
-	if (!message)
-		return -ENOMEM;
-	message->inbox.run = run_list;
-	error = worker_post_and_wait(worker, &message->inbox, LIST_LIMIT_SECONDS);
-	if (error)
-		return -ETIMEDOUT;
-	error = message->error;
-	if (!error) {
-		*views = message->views;
-		*count = message->count;
-	}
-	free(message);
-	return error;
 }

@@ -170,9 +170,11 @@ struct worker_gateway {
 struct inbox_message {
 	struct inbox_message *next;
 	void (*run)(struct worker *worker, struct inbox_message *message);
+	/* Frees what nobody takes: the waiter gave up, or the worker ended before it was run. NULL: free(). */
+	void (*drop)(struct inbox_message *message);
 	/* Who waits for the answer, if anyone does. */
 	bool done;
-	bool abandoned; /* the waiter gave up: the worker frees the message */
+	bool abandoned; /* the waiter gave up: the worker drops the message */
 };
 
 /* A lane slot in use: its connection, or, when that ended first, that G's CLOSED record must still come. */
@@ -379,16 +381,17 @@ void gate_answer(struct attempt *attempt, int a_fd);
 /* connection.c: takes B, the session and the lane slot out of the attempt. A is owned from the call on. */
 void connection_start(struct attempt *attempt, int a_fd);
 void connection_abort_all(struct worker *worker, const struct worker_gateway *gateway, enum postern_reason reason);
-/* Into the worker's list; out of it, and freed at the end of the round. What the relay says when it ends. */
 /* Zero but for its worker and its names; it is in no list. NULL: no memory. cipher_name may be NULL. */
 struct connection *connection_make(struct worker *worker, const char *policy, const char *sni, const char *cipher_name);
+/* Into the worker's list; out of it, and freed at the end of the round. What the relay says when it ends. */
 void connection_enter(struct connection *connection);
-/* The port that B has in the gateway's namespace; 0: it cannot be told. */
-uint16_t connection_b_port(const struct connection *connection);
 void connection_forget(struct connection *connection);
 void connection_on_end(void *context, enum postern_reason reason, const char *detail);
+/* The port that B has in the gateway's namespace; 0: it cannot be told. */
+uint16_t connection_b_port(const struct connection *connection);
 void connection_leave_lane(void *context);
-int connection_list(struct worker *worker, struct connection_view **views, size_t *count);
+/* A worker_list_function: struct connection_view. */
+int connection_list(struct worker *worker, bool with_ports, void **items, size_t *count);
 
 /* connection_review.c */
 
@@ -445,11 +448,16 @@ static inline void worker_handover_leave(const struct connection *connection)
 void worker_run_inbox(struct worker *worker);
 void worker_post(struct worker *worker, struct inbox_message *message);
 /*
- * In the control thread. limit_seconds 0: as long as it takes. 0, or -ETIMEDOUT: the message is no longer the caller's.
+ * In the control thread, for one that was posted; until_ns of CLOCK_MONOTONIC, 0: as long as it takes. 0, or
+ * -ETIMEDOUT: the message is no longer the caller's.
  */
-int worker_post_and_wait(struct worker *worker, struct inbox_message *message, time_t limit_seconds);
-/* In the worker: the answer is there; or nobody waits for it any more, and the message is freed. */
+int worker_await(struct worker *worker, struct inbox_message *message, uint64_t until_ns);
+/* Post, and wait as long as it takes. */
+void worker_post_and_wait(struct worker *worker, struct inbox_message *message);
+/* In the worker: the answer is there; or nobody waits for it any more, and the message is dropped. */
 void worker_finish(struct worker *worker, struct inbox_message *message);
+/* When the worker's thread has ended: what came after its last round. */
+void worker_drop_inbox(struct worker *worker);
 /* Refuse its attempts and reset its connections; NULL: those of all gateways. */
 void worker_drop_gateway(struct worker *worker, const struct worker_gateway *gateway);
 

@@ -38,33 +38,27 @@ json_t *connection_row(const struct connection_view *view)
 	return row;
 }
 
-/* Takes the rows: a list that is not whole would be taken for one that is. */
-static json_t *not_whole(json_t *rows, size_t worker, int error)
+static json_t *not_whole(size_t worker, int error)
 {
 	log_warning("worker's connections cannot be listed", "worker=%zu errno=%d", worker, -error);
-	json_decref(rows);
 	return json_pack("{s:o}", "error",
 	                 json_sprintf("worker %zu cannot say what connections it has: %s", worker, strerror(-error)));
 }
 
 json_t *connections_document(const struct status_sources *sources)
 {
-	json_t *rows = json_array();
+	_cleanup_free_ struct connection_view *views = NULL;
+	size_t count = 0, silent = 0;
+	int error = worker_list_connections(sources->workers, sources->worker_count, &views, &count, &silent);
+	json_t *rows;
 
-	for (size_t i = 0; i < sources->worker_count; i++) {
-		_cleanup_free_ struct connection_view *views = NULL;
-		size_t count = 0;
-		int error = worker_list_connections(sources->workers[i], &views, &count);
-
-		if (error)
-			return not_whole(rows, i, error);
-		if (count == 0)
-			continue;
-		error = ulp_info_fill(sources->gateways, sources->gateway_count, views, count);
-		if (error)
-			log_warning("the kernel's word about B cannot be read", "errno=%d", -error);
-		for (size_t j = 0; j < count; j++)
-			json_append(&rows, connection_row(&views[j]));
-	}
+	if (error)
+		return not_whole(silent, error);
+	error = count ? ulp_info_fill(sources->gateways, sources->gateway_count, views, count) : 0;
+	if (error)
+		log_warning("the kernel's word about B cannot be read", "errno=%d", -error);
+	rows = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_append(&rows, connection_row(&views[i]));
 	return rows;
 }

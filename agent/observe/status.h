@@ -73,7 +73,7 @@ struct status_sources {
 };
 
 json_t *status_document(const struct status_sources *sources);
-/* Waits for the workers, at most a second each. {"error"} if one does not answer: the kernel's list is whole. */
+/* Waits for the workers, at most a second. {"error"} if one does not answer: the kernel's list is whole. */
 json_t *connections_document(const struct status_sources *sources);
 json_t *failures_document(const struct status_sources *sources);
 

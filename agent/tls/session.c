@@ -100,7 +100,6 @@ static void keep_info(struct tls_session *session)
 	info->resumed = SSL_session_reused(session->ssl);
 	info->peer_not_after = session->verified.not_after;
 	info->peer_valid_until = session->verified.valid_until;
-	info->peer_valid_until = session->verified.valid_until;
 	memcpy(info->peer_identity, session->verified.identity, sizeof(info->peer_identity));
 }
 
