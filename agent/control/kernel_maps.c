@@ -460,10 +460,11 @@ static bool is_kept(const struct kernel_maps *maps, const struct postern_destina
 
 int kernel_maps_let_pass(struct kernel_maps *maps, const struct postern_destination_key *key)
 {
-	const struct destination *named = snapshot_find(maps->applied, key);
+	const struct destination *named = maps->applied ? snapshot_find(maps->applied, key) : NULL;
 	int error;
 
-	if (path_probe_is_key(key))
+	/* Nobody's but the probe's; and before a snapshot could be applied nothing is known to be plain. */
+	if (path_probe_is_key(key) || !maps->applied)
 		return -EPERM;
 	if (!(named && same_key(&named->key, key)) && is_kept(maps, key))
 		return -EPERM;

@@ -99,8 +99,8 @@ bool kernel_maps_broken(const struct kernel_maps *maps);
 bool kernel_maps_is_leaving(const struct kernel_maps *maps, const struct postern_destination_key *key);
 /*
  * The snapshot does not cover the key: make sure that the map says PLAIN, which the witness judges by. 0; -EPERM: it is
- * covered, or an earlier life had covered it and no object names it now; -E2BIG: the map is full, or too many are
- * remembered; -ENOMEM.
+ * covered, or an earlier life had covered it and no object names it now, or no snapshot was applied yet; -E2BIG: the
+ * map is full, or too many are remembered; -ENOMEM.
  */
 int kernel_maps_let_pass(struct kernel_maps *maps, const struct postern_destination_key *key);
 

@@ -245,6 +245,8 @@ static void test_let_pass_is_refused(void **state)
 
 	(void)state;
 	start();
+	assert_int_equal(kernel_maps_let_pass(&maps, &key), -EPERM); /* nothing was seen yet */
+	expect(9, 443, NONE);
 	APPLY(T0, {1, 443, TLS, 1});
 	assert_int_equal(kernel_maps_let_pass(&maps, &covered), -EPERM);
 	kernel.room = kernel.count;
