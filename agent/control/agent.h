@@ -9,6 +9,7 @@
  *   decide.c      HOLD: answers to the workers
  *   enrol.c       gateways from CONFIGURED to READY and LOST
  *   enrol_pods.c  gateways that are Pods of this node: they come and go
+ *   enrol_former.c  what former agents left of them
  *   shadow_watch.c  handshakes beside gateways that are only observed
  *   enrol_findings.c  what is to be said of them
  *   enrol_answer.c  which of them are enrolled, for who asks over HTTP
@@ -199,10 +200,6 @@ void decide_free(struct agent *agent);
 int enrol_start(struct agent *agent);
 /* Beside another agent: each gateway that it serves must be served by this one now. 0 or negative errno (logged). */
 int enrol_at_once(struct agent *agent);
-/* The pinned hooks of gateways that are not configured. Not while another agent serves them. */
-void enrol_forget_others(struct agent *agent);
-/* What agents of other ABI numbers left, as far as nobody needs it (hooks_clear_other_versions()). */
-void enrol_clear_other_versions(struct agent *agent);
 /* Another agent may write the entries from now on; it failed, and they are this one's again. */
 void enrol_pause(struct agent *agent);
 int enrol_resume(struct agent *agent);
@@ -228,6 +225,14 @@ int shadow_watch_start(struct agent *agent);
 void shadow_watch_stop(struct agent *agent);
 /* The thread that tries, started if it does not run. NULL: it could not be (logged). */
 struct shadow *shadow_watch_need(struct agent *agent);
+
+/* enrol_former.c */
+/* The id that a gateway of this name has, or had in an earlier life; else one that nobody has. Never 0. */
+uint32_t enrol_id_for(struct agent *agent, const char *name);
+/* The pinned hooks of gateways that are not configured. Not while another agent serves them. */
+void enrol_forget_others(struct agent *agent);
+/* What agents of other ABI numbers left, as far as nobody needs it (hooks_clear_other_versions()). */
+void enrol_clear_other_versions(struct agent *agent);
 
 /* enrol_pods.c */
 

@@ -18,7 +18,6 @@
 #include "datapath/shadow.h"
 #include "datapath/traffic.h"
 #include "node/pod_gateways.h"
-#include "source/source.h"
 
 #define RETRY_NS         100000000ull /* while one is not READY */
 #define CHECK_NS         1000000000ull
@@ -178,27 +177,44 @@ static size_t enrolled_count(const struct agent *agent)
 	return count;
 }
 
-static void on_enrol(struct loop_timer *timer)
+static void advance_all(struct agent *agent)
 {
-	struct agent *agent = container_of(timer, struct agent, enrol_timer);
-	char reason[256];
-	bool ready;
-
 	for (size_t i = 0; i < agent->enrolment_count; i++)
 		attach(agent, &agent->enrolments[i]);
 	for (size_t i = 0; i < agent->enrolment_count; i++)
 		advance(agent, &agent->enrolments[i]);
+}
+
+/* Its source is not seen yet, perhaps never: connects are the running agent's until enrol_at_once(). */
+static bool stands_back(const struct agent *agent)
+{
+	return agent->predecessor && !agent->socket;
+}
+
+static void run_round(struct agent *agent)
+{
+	char reason[256];
+
+	advance_all(agent);
 	/* Every cgroup that exists has its hooks now, so a gateway may start. Not at "ready": that waits for gateways
 	 * which may be ordered after this service. */
 	service_started(agent);
 	if (!successor_is_expected(agent))
 		enrol_clear_other_versions(agent);
-	ready = agent_ready(agent, reason, sizeof(reason));
-	if (ready && !agent->announced) {
+	if (agent_ready(agent, reason, sizeof(reason)) && !agent->announced) {
 		agent->announced = true;
 		log_info("agent ready", "gateways=%zu workers=%u", enrolled_count(agent), agent->worker_count);
 	}
-	if (loop_timer_set(agent->loop, timer, any_pressing(agent) ? RETRY_NS : CHECK_NS) != 0)
+}
+
+static void on_enrol(struct loop_timer *timer)
+{
+	struct agent *agent = container_of(timer, struct agent, enrol_timer);
+	bool back = stands_back(agent);
+
+	if (!back)
+		run_round(agent);
+	if (loop_timer_set(agent->loop, timer, back || any_pressing(agent) ? RETRY_NS : CHECK_NS) != 0)
 		log_error("no memory", "what=\"enrolment timer\"");
 }
 
@@ -210,104 +226,6 @@ static void on_audit(struct loop_timer *timer)
 		sync_sweep(agent, agent->enrolments[i].gateway, true);
 	if (loop_timer_set(agent->loop, timer, AUDIT_NS) != 0)
 		log_error("no memory", "what=\"audit timer\"");
-}
-
-/* That of /readyz is no enrolment, and as much in use as they are. */
-static const struct gateway *probes_own(const struct agent *agent)
-{
-	return agent->monitor.probe.gateway;
-}
-
-/* Of all that there are, whether their hooks are on or not; free() the array. NULL: no memory. */
-static const char **names_of_all(const struct agent *agent, size_t *count)
-{
-	const char **names = calloc(agent->enrolment_count + 1, sizeof(*names));
-
-	*count = 0;
-	for (size_t i = 0; i < agent->enrolment_count && names; i++) {
-		if (agent->enrolments[i].name)
-			names[(*count)++] = agent->enrolments[i].name;
-	}
-	if (names && probes_own(agent))
-		names[(*count)++] = probes_own(agent)->name;
-	return names;
-}
-
-static bool has_id(void *context, uint32_t id)
-{
-	const struct agent *agent = context;
-
-	for (size_t i = 0; i < agent->enrolment_count; i++) {
-		if (agent->enrolments[i].name && agent->enrolments[i].options.id == id)
-			return true;
-	}
-	return probes_own(agent) && probes_own(agent)->id == id;
-}
-
-/*
- * Gateways that an earlier agent served and that there are no more: their pinned hooks would refuse for ever. Not
- * before the source has said which Pods there are: without their hooks they would speak plainly. One that cannot be
- * taken away is no reason not to serve the others.
- */
-void enrol_forget_others(struct agent *agent)
-{
-	_cleanup_free_ const char **names = NULL;
-	size_t count;
-	int removed;
-
-	if (agent->source && !source_synced(agent->source))
-		return;
-	names = names_of_all(agent, &count);
-	removed = names ? hooks_keep_gateways(agent->hooks, names, count) : -ENOMEM;
-	if (removed >= 0)
-		removed = hooks_keep_gateway_ids(agent->hooks, has_id, agent);
-	if (removed < 0)
-		log_error("hooks of earlier gateways not taken away", "error=\"%s\"", strerror(-removed));
-	agent->others_forgotten = removed >= 0;
-}
-
-void enrol_clear_other_versions(struct agent *agent)
-{
-	_cleanup_free_ const char **names = NULL;
-	size_t count;
-	int removed;
-
-	if (!hooks_other_versions(agent->hooks) || (agent->source && !source_synced(agent->source)))
-		return;
-	names = names_of_all(agent, &count);
-	removed = names ? hooks_clear_other_versions(agent->hooks, names, count,
-	                                             worker_claim_others(&agent->claim) != 0)
-	                : -ENOMEM;
-	if (removed < 0)
-		log_error("hooks of another version not taken away", "error=\"%s\"", strerror(-removed));
-}
-
-/* Of this agent's, of one that runs or drains, or of an earlier life whose hooks are still on somebody's cgroup. */
-static bool id_is_used(struct agent *agent, uint32_t id)
-{
-	struct postern_gateway entry;
-
-	return !predecessor_spares_id(agent, id) || has_id(agent, id) ||
-	       hooks_get_gateway(agent->hooks, id, &entry) == 0;
-}
-
-/*
- * The same as that of the agent that is replaced, or of the earlier life: then the kernel's maps change from its ports
- * to ours in one step. A new one is one that nobody had for long: what still speaks of it belongs to another gateway.
- */
-static uint32_t id_for(struct agent *agent, const char *name)
-{
-	uint64_t cgroup;
-	uint32_t id = predecessor_gateway_id(agent, name);
-
-	if (!id)
-		id = hooks_pinned_gateway_id(agent->hooks, name, &cgroup);
-	if (id && !has_id(agent, id))
-		return id;
-	do
-		id = ++agent->last_gateway_id;
-	while (id == 0 || id_is_used(agent, id));
-	return id;
 }
 
 static int check_served(struct agent *agent)
@@ -328,10 +246,7 @@ static int check_served(struct agent *agent)
 
 int enrol_at_once(struct agent *agent)
 {
-	for (size_t i = 0; i < agent->enrolment_count; i++)
-		attach(agent, &agent->enrolments[i]);
-	for (size_t i = 0; i < agent->enrolment_count; i++)
-		advance(agent, &agent->enrolments[i]);
+	advance_all(agent);
 	return check_served(agent);
 }
 
@@ -390,7 +305,7 @@ struct enrolment *enrol_add(struct agent *agent, const char *name)
 	*enrolment = (struct enrolment){.agent = agent, .looked_ns = monotonic_ns()};
 	enrolment->options = (struct gateway_options){
 	        .name = copy,
-	        .id = id_for(agent, name),
+	        .id = enrol_id_for(agent, name),
 	        .worker_count = agent->worker_count,
 	        .ports_per_worker = PORTS_PER_WORKER,
 	        .beside = predecessor_shares_maps(agent),

@@ -39,6 +39,9 @@ class Stalled:
             except OSError:
                 return
 
+    def asked(self):
+        return len(self._taken)
+
     def close(self):
         self._listener.close()
 
@@ -59,11 +62,15 @@ clusters: [{{name: c, cluster: {{server: "https://127.0.0.1:{self.api.port}", ce
 users: [{{name: u, user: {{token: secret}}}}]
 """)
 
-    def stalled_agent(self):
+    def stalled(self):
         agent = Agent("", self.run_directory, self.bpffs, self.agent_cgroup, [self.gateway_flags()], CLUSTER_CIDRS,
                       AGENT_PORTS, 2, {"source": "kubernetes", "kubeconfig": self.kubeconfig, "node-name": "node-a"},
                       ready=False)
         self._stack.callback(agent.process.kill)
+        return agent
+
+    def stalled_agent(self):
+        agent = self.stalled()
         agent.process.wait_for('gateway is ready" gateway=default/demo', within=60)
         return agent
 
@@ -121,6 +128,25 @@ def known(world):
         with world.gateway.connect(world.covered.vip4, 80) as g:
             g.sendall(MARKER)
             expect_that("TLS again", covered.take().receive_exactly(len(MARKER)) == MARKER, "")
+
+
+@case("a new agent that waits for the cluster beside one that runs: the running one goes on serving", limit=240)
+def beside(world):
+    agent = world.agent
+    agent.until_policy("covered")
+    mark, asked = agent.process.mark(), world.api.asked()
+    new = world.stalled()
+    until(lambda: world.api.asked() > asked, 120, "a new agent that asks for the cluster")
+    with Backend(world.backend, backend4(2), PORT, server_context(world.leaf)) as covered:
+        for number in range(20):
+            with world.gateway.connect(world.covered.vip4, 80, timeout=30) as g:
+                g.sendall(MARKER)
+                expect(f"through connect {number}", covered.take().receive_exactly(len(MARKER)), MARKER)
+        new.process.kill()
+        agent.process.wait_for("the successor failed", since=mark, within=60)
+        with world.gateway.connect(world.covered.vip4, 80, timeout=30) as g:
+            g.sendall(MARKER)
+            expect("afterwards", covered.take().receive_exactly(len(MARKER)), MARKER)
 
 
 if __name__ == "__main__":
