@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/sorted.h"
 #include "policy/snapshot.h"
 #include "tls/context.h"
 #include "tls/trust_cache.h"
@@ -84,21 +85,16 @@ static uint32_t now_seconds(void)
 
 /* ---- the workers' side ---- */
 
+static int compare_to_entry(const void *id_pointer, const void *entry)
+{
+	uint32_t id = *(const uint32_t *)id_pointer, seen = ((const struct entry *)entry)->settings_id;
+
+	return id < seen ? -1 : id > seen;
+}
+
 static struct entry *find(const struct context_table *table, uint32_t settings_id)
 {
-	size_t low = 0, high = table->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (table->entries[middle].settings_id == settings_id)
-			return &table->entries[middle];
-		if (table->entries[middle].settings_id < settings_id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
+	return find_sorted(&settings_id, table->entries, table->count, sizeof(*table->entries), compare_to_entry);
 }
 
 /* A reference to the snapshot that has these settings; NULL: none has. Under the lock. */

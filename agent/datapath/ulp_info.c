@@ -295,25 +295,15 @@ int ulp_info_list(const struct gateway *gateway, struct ulp_info **list, size_t 
 const struct ulp_info *ulp_info_find(const struct ulp_info *list, size_t count, uint16_t local_port,
                                      const struct postern_destination_key *remote)
 {
-	size_t low = 0;
-	size_t high = count;
-	size_t first;
+	const struct ulp_info key = {.local_port = local_port};
+	size_t first = first_sorted(&key, list, count, sizeof(*list), by_local_port), i = first;
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (list[middle].local_port < local_port)
-			low = middle + 1;
-		else
-			high = middle;
+	for (; i < count && list[i].local_port == local_port; i++) {
+		if (list[i].remote.port == remote->port &&
+		    memcmp(&list[i].remote.address, &remote->address, sizeof(remote->address)) == 0)
+			return &list[i];
 	}
-	first = low;
-	for (; low < count && list[low].local_port == local_port; low++) {
-		if (list[low].remote.port == remote->port &&
-		    memcmp(&list[low].remote.address, &remote->address, sizeof(remote->address)) == 0)
-			return &list[low];
-	}
-	return low == first + 1 ? &list[first] : NULL;
+	return i == first + 1 ? &list[first] : NULL;
 }
 
 _Static_assert(sizeof(((struct connection_view *)0)->ulp) == ULP_INFO_TEXT_MAX, "ulp_info_fill() copies it whole");

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sorted.h"
 #include "tls/trust_store.h"
 
 struct trust_cache {
@@ -38,35 +39,26 @@ void trust_cache_free(struct trust_cache *cache)
 	free(cache);
 }
 
-/* Where a store of this key is, or would be. */
-static size_t place_of(const struct trust_cache *cache, const uint8_t key[static 32])
+static int compare_to_store(const void *key, const void *store)
 {
-	size_t low = 0, high = cache->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (memcmp(cache->stores[middle]->key, key, 32) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+	return memcmp(key, (*(struct trust_store *const *)store)->key, 32);
 }
 
-static bool is_at(const struct trust_cache *cache, size_t place, const uint8_t key[static 32])
+/* Where a store of this key is, or would be. */
+static size_t place_of(const struct trust_cache *cache, const uint8_t key[static 32], bool *found)
 {
-	return place < cache->count && memcmp(cache->stores[place]->key, key, 32) == 0;
+	return place_sorted(key, cache->stores, cache->count, sizeof(struct trust_store *), compare_to_store, found);
 }
 
 struct trust_store *trust_cache_get(struct trust_cache *cache, const uint8_t key[static 32])
 {
 	struct trust_store *store = NULL;
 	size_t place;
+	bool found;
 
 	pthread_mutex_lock(&cache->lock);
-	place = place_of(cache, key);
-	if (is_at(cache, place, key))
+	place = place_of(cache, key, &found);
+	if (found)
 		store = trust_store_ref(cache->stores[place]);
 	pthread_mutex_unlock(&cache->lock);
 	return store;
@@ -92,10 +84,11 @@ struct trust_store *trust_cache_put(struct trust_cache *cache, struct trust_stor
 {
 	struct trust_store *shared = store;
 	size_t place;
+	bool found;
 
 	pthread_mutex_lock(&cache->lock);
-	place = place_of(cache, store->key);
-	if (is_at(cache, place, store->key))
+	place = place_of(cache, store->key, &found);
+	if (found)
 		shared = trust_store_ref(cache->stores[place]);
 	else
 		insert(cache, place, store);

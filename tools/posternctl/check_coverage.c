@@ -37,19 +37,20 @@ struct key_list {
 	size_t count, capacity;
 };
 
-static int compare_target_to(const struct target *target, const char *namespace_, const char *service,
-                             const char *section)
+/* The policies of one name are equal here. */
+static int compare_names(const void *left_pointer, const void *right_pointer)
 {
-	int order = strcmp(target->policy->namespace_, namespace_);
+	const struct target *left = left_pointer, *right = right_pointer;
+	int order = strcmp(left->policy->namespace_, right->policy->namespace_);
 
-	order = order ? order : strcmp(target->service, service);
-	return order ? order : strcmp(target->section, section);
+	order = order ? order : strcmp(left->service, right->service);
+	return order ? order : strcmp(left->section, right->section);
 }
 
 static int compare_targets(const void *left_pointer, const void *right_pointer)
 {
 	const struct target *left = left_pointer, *right = right_pointer;
-	int order = compare_target_to(left, right->policy->namespace_, right->service, right->section);
+	int order = compare_names(left, right);
 
 	return order ? order : compare_precedence(left->policy, right->policy);
 }
@@ -133,19 +134,13 @@ void coverage_index_free(struct coverage_index *index)
 static const struct object *find_winner(const struct coverage_index *index, const char *namespace_, const char *service,
                                         const char *section)
 {
-	size_t low = 0, high = index->target_count;
+	const struct object policy = {.namespace_ = namespace_};
+	const struct target wanted = {.policy = &policy, .service = service, .section = section};
+	bool found;
+	size_t place = place_sorted(&wanted, index->targets, index->target_count, sizeof(wanted), compare_names,
+	                            &found);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (compare_target_to(&index->targets[middle], namespace_, service, section) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == index->target_count || compare_target_to(&index->targets[low], namespace_, service, section))
-		return NULL;
-	return index->targets[low].policy;
+	return found ? index->targets[place].policy : NULL;
 }
 
 static bool is_won_by(const struct coverage_index *index, const struct object *service, const char *port_name,
@@ -162,17 +157,10 @@ static bool is_won_by(const struct coverage_index *index, const struct object *s
 
 static size_t first_slice(const struct coverage_index *index, const struct object *service)
 {
-	size_t low = 0, high = index->slice_count;
+	const struct object wanted = {.namespace_ = service->namespace_, .endpoint_slice.service = service->name};
+	const struct object *key = &wanted;
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (compare_slice_to(index->slices[middle], service->namespace_, service->name) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+	return first_sorted(&key, index->slices, index->slice_count, sizeof(key), compare_slices);
 }
 
 static int add_key(struct key_list *list, const struct postern_address *address, uint16_t port)
