@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "datapath/gateway.h"
@@ -55,39 +56,15 @@ static char *read_own_path(const char *mount)
 	return path;
 }
 
-static bool is_member(const char *cgroup)
+static bool is_another(void *context, pid_t process)
 {
-	_cleanup_free_ char *procs = NULL;
-	_cleanup_fclose_ FILE *file = NULL;
-	int process;
-
-	if (asprintf(&procs, "%s/cgroup.procs", cgroup) == -1) {
-		procs = NULL;
-		return false;
-	}
-	file = fopen(procs, "re");
-	while (file && fscanf(file, "%d", &process) == 1) {
-		if (process == getpid())
-			return true;
-	}
-	return false;
+	(void)context;
+	return process != getpid();
 }
 
-static int join(const char *path)
+static bool is_member(const char *cgroup)
 {
-	_cleanup_free_ char *procs = NULL;
-	_cleanup_close_ int fd = -1;
-
-	if (mkdir(path, 0755) == -1 && errno != EEXIST)
-		return -errno;
-	if (asprintf(&procs, "%s/cgroup.procs", path) == -1) {
-		procs = NULL;
-		return -ENOMEM;
-	}
-	fd = open(procs, O_WRONLY | O_CLOEXEC);
-	if (fd == -1 || write(fd, "0", 1) == -1)
-		return -errno;
-	return 0;
+	return !cgroup_for_each_process(cgroup, is_another, NULL);
 }
 
 static int make_and_join(const char *mount, const char *wanted, char **path)
@@ -98,7 +75,7 @@ static int make_and_join(const char *mount, const char *wanted, char **path)
 		*path = NULL;
 		return -ENOMEM;
 	}
-	error = join(*path);
+	error = mkdir(*path, 0755) == -1 && errno != EEXIST ? -errno : cgroup_join(*path);
 	if (error) {
 		log_error("agent's cgroup not joined", "cgroup=%s error=\"%s\"", *path, strerror(-error));
 		free(*path);

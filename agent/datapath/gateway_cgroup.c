@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/cgroup.h"
 #include "base/cleanup.h"
 #include "datapath/gateway_internal.h"
 
@@ -118,22 +119,17 @@ struct process_walk {
 	void *context;
 };
 
-static bool walk_processes_of(void *context, const char *path, uint64_t id)
+static bool look_at_visible(void *context, pid_t process)
 {
 	const struct process_walk *walk = context;
-	char procs[PATH_MAX];
-	int process;
 
+	return process <= 0 || walk->each(walk->context, process);
+}
+
+static bool walk_processes_of(void *context, const char *path, uint64_t id)
+{
 	(void)id;
-	if (snprintf(procs, sizeof(procs), "%s/cgroup.procs", path) >= (int)sizeof(procs))
-		return true;
-	_cleanup_fclose_ FILE *file = fopen(procs, "re");
-	while (file && fscanf(file, "%d", &process) == 1) {
-		/* 0: a process of another PID namespace, which cannot be looked at. */
-		if (process > 0 && !walk->each(walk->context, process))
-			return false;
-	}
-	return true;
+	return cgroup_for_each_process(path, look_at_visible, context);
 }
 
 int cgroup_walk_processes(const char *path, bool (*each)(void *context, pid_t process), void *context)

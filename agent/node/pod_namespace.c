@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include "base/cgroup.h"
 #include "base/cleanup.h"
 #include "node/pod_cgroup.h"
 #include "policy/object.h"
@@ -152,20 +153,27 @@ static void look_at(struct search *search, pid_t process, const char *cgroup)
 	}
 }
 
+struct place {
+	struct search *search;
+	const char *path; /* of the cgroup */
+};
+
+static bool look_at_one_of(void *context, pid_t process)
+{
+	const struct place *place = context;
+
+	if (process > 0)
+		look_at(place->search, process, pod_cgroup_part(place->path));
+	else
+		place->search->hidden = true;
+	return true;
+}
+
 static void walk_processes(struct search *search, const char *path)
 {
-	char procs[PATH_MAX];
-	int process;
+	struct place place = {.search = search, .path = path};
 
-	if (snprintf(procs, sizeof(procs), "%s/cgroup.procs", path) >= (int)sizeof(procs))
-		return;
-	_cleanup_fclose_ FILE *file = fopen(procs, "re");
-	while (file && fscanf(file, "%d", &process) == 1) {
-		if (process > 0)
-			look_at(search, process, pod_cgroup_part(path));
-		else
-			search->hidden = true;
-	}
+	(void)cgroup_for_each_process(path, look_at_one_of, &place);
 }
 
 static void walk_cgroups(struct search *search, const char *path, int depth)

@@ -8,7 +8,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -18,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/cleanup.h"
 #include "datapath/gateway_internal.h"
 
@@ -30,23 +30,13 @@ struct told {
 	int milliseconds;
 };
 
-static int enter_cgroup(const char *path)
-{
-	char procs[PATH_MAX + 16];
-	_cleanup_close_ int fd = -1;
-
-	(void)snprintf(procs, sizeof(procs), "%.4000s/cgroup.procs", path);
-	fd = open(procs, O_WRONLY | O_CLOEXEC);
-	return fd >= 0 && write(fd, "0", 1) == 1 ? 0 : -errno;
-}
-
 /* A pod's own cgroup takes no processes while its children have controllers: one of these does. */
 static bool enter_any(void *context, const char *path, uint64_t id)
 {
 	int *result = context;
 
 	(void)id;
-	*result = enter_cgroup(path);
+	*result = cgroup_join(path);
 	return *result != 0; /* go on until one takes us */
 }
 

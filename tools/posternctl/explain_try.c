@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "agent_client.h"
-#include "base/cleanup.h"
+#include "base/cgroup.h"
 #include "explain.h"
 #include "observe/control_socket.h"
 #include "posternctl.h"
@@ -16,24 +16,27 @@
 #define LOOKS        20
 #define BETWEEN_NS   50000000
 #define AGENT_LOOKS  600 /* its own limits of dial and handshake are shorter */
-#define PROCESS_PATH "/proc/%ld/ns/net"
+#define PROCESS_PATH "/proc/%d/ns/net"
+
+/* The first that has a number here. */
+static bool take_one(void *context, pid_t process)
+{
+	*(pid_t *)context = process;
+	return process <= 0;
+}
 
 /* The agent's path; else that of a process of the cgroup. */
 static bool find_netns(struct explain *explain)
 {
 	const char *path = text_of(explain->served, "netns");
-	char procs[600];
-	_cleanup_fclose_ FILE *file = NULL;
-	long process;
+	pid_t process = 0;
 
 	(void)snprintf(explain->cgroup, sizeof(explain->cgroup), "%.500s", text_of(explain->served, "cgroup"));
 	if (path[0]) {
 		(void)snprintf(explain->netns, sizeof(explain->netns), "%.500s", path);
 		return true;
 	}
-	(void)snprintf(procs, sizeof(procs), "%s/cgroup.procs", explain->cgroup);
-	file = fopen(procs, "re");
-	if (!file || fscanf(file, "%ld", &process) != 1)
+	if (cgroup_for_each_process(explain->cgroup, take_one, &process))
 		return false;
 	(void)snprintf(explain->netns, sizeof(explain->netns), PROCESS_PATH, process);
 	return true;

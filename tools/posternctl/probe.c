@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "agent_client.h"
-#include "base/cleanup.h"
+#include "base/cgroup.h"
 #include "base/log.h"
 #include "datapath/gateway.h"
 #include "datapath/proof.h"
@@ -73,14 +73,7 @@ static bool keeps_the_promise(const json_t *proof)
 
 static int enter_cgroup(const char *path)
 {
-	char procs[600];
-	_cleanup_close_ int fd = -1;
-
-	(void)snprintf(procs, sizeof(procs), "%.500s/cgroup.procs", path);
-	if (mkdir(path, 0755) == -1 && errno != EEXIST)
-		return -errno;
-	fd = open(procs, O_WRONLY | O_CLOEXEC);
-	return fd >= 0 && write(fd, "0", 1) == 1 ? 0 : -errno;
+	return mkdir(path, 0755) == -1 && errno != EEXIST ? -errno : cgroup_join(path);
 }
 
 static int prove_in_child(const char *cgroup, int output)

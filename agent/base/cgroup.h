@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * cgroup.h: the processes of a cgroup2, by its cgroup.procs (Documentation/admin-guide/cgroup-v2.rst). Paths are those
+ * of directories below the mount. Any thread; no state.
+ */
+#ifndef POSTERN_BASE_CGROUP_H
+#define POSTERN_BASE_CGROUP_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/*
+ * Calls for each process of this very cgroup, until `each` returns false; 0 is one of another PID namespace, which has
+ * no number here. False: `each` has ended it. A cgroup that is gone, or cannot be read, has none.
+ */
+bool cgroup_for_each_process(const char *cgroup, bool (*each)(void *context, pid_t process), void *context);
+/* The calling process goes there, with all its threads. 0 or negative errno. */
+int cgroup_join(const char *cgroup);
+
+#endif
