@@ -111,11 +111,12 @@ int detach_policy(struct compiler *compiler, struct compiled_policy *policy)
 
 const struct attachment *find_winner(const struct service_node *service, const char *section)
 {
-	bool found;
-	size_t place = place_sorted(section, service->attachments, service->attachment_count,
-	                            sizeof(*service->attachments), compare_to_section, &found);
+	size_t place = first_sorted(section, service->attachments, service->attachment_count,
+	                            sizeof(*service->attachments), compare_to_section);
 
-	return found ? &service->attachments[place] : NULL;
+	return place < service->attachment_count && !strcmp(service->attachments[place].section, section)
+	               ? &service->attachments[place]
+	               : NULL;
 }
 
 const struct service_port *find_service_port(const struct object *service, const char *name)
