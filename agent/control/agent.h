@@ -242,7 +242,7 @@ void enrol_pods_stop(struct agent *agent);
 /* Its cgroup; free(). NULL with the reason in the enrolment. */
 char *enrol_pod_cgroup(struct enrolment *enrolment);
 int enrol_pod_namespace(void *context, char *problem, size_t problem_size);
-/* What the operator should know of gateway Pods now. Without memory some are missing, which is logged. */
+/* What the operator should know of gateways now. Without memory some are missing, which is logged. */
 struct enrol_findings {
 	struct status_finding *at;
 	size_t count, capacity;

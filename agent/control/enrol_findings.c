@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the operator should know of gateway Pods: from the source (pod_gateways.h), and from what became of each. */
+/* What the operator should know of gateways: from the source (pod_gateways.h), and from what became of each. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "control/agent.h"
 #include "node/pod_gateways.h"
+#include "node/pod_namespace.h"
 #include "observe/status.h"
 #include "policy/object.h"
 #include "policy/vector.h"
@@ -30,8 +31,9 @@ static void take(struct enrol_findings *findings, enum finding_reason reason, ch
 	free(message);
 }
 
-__attribute__((format(printf, 4, 5))) static void add(struct enrol_findings *findings, enum finding_reason reason,
-                                                      const char *pod, const char *format, ...)
+/* kind: "Pod", or "gateway" for one of the configuration. */
+__attribute__((format(printf, 5, 6))) static void add(struct enrol_findings *findings, enum finding_reason reason,
+                                                      const char *kind, const char *name, const char *format, ...)
 {
 	char *object = NULL, *message = NULL;
 	va_list arguments;
@@ -40,7 +42,7 @@ __attribute__((format(printf, 4, 5))) static void add(struct enrol_findings *fin
 	if (vasprintf(&message, format, arguments) == -1)
 		message = NULL;
 	va_end(arguments);
-	if (asprintf(&object, "Pod %s", pod) == -1)
+	if (asprintf(&object, "%s %s", kind, name) == -1)
 		object = NULL;
 	take(findings, reason, object, message);
 }
@@ -53,7 +55,7 @@ __attribute__((format(printf, 4, 5))) static void add(struct enrol_findings *fin
 static void look_at_ports(const struct enrolment *enrolment, const struct agent *agent, struct enrol_findings *findings)
 {
 	const struct gateway *gateway = enrolment->gateway;
-	bool there = gateway && agent->source && enrolment->pod->pod->pod.host_network;
+	bool there = gateway && agent->source && is_node_namespace(gateway->netns_fd, agent->config.host_proc);
 
 	for (size_t i = 0; there && i < gateway->listener_count; i++) {
 		uint16_t port = gateway->listeners[i].port;
@@ -62,7 +64,7 @@ static void look_at_ports(const struct enrolment *enrolment, const struct agent 
 
 		if (!taker)
 			continue;
-		add(findings, FINDING_HOST_PORT_CONFLICT, enrolment->name,
+		add(findings, FINDING_HOST_PORT_CONFLICT, enrolment->pod ? "Pod" : "gateway", enrolment->name,
 		    "hostPort %u of Pod %s/%s is a port of this gateway's listeners: covered connects by it fail, "
 		    "and a hostNetwork Pod cannot bind it. An agent that starts anew keeps clear of it; or give the "
 		    "Pod another port, or the agent others (setting ports)",
@@ -77,12 +79,13 @@ static void look_at(const struct enrolment *enrolment, struct enrol_findings *fi
 	bool hooked = gateway && (gateway->state == GATEWAY_ATTACHED || gateway->state == GATEWAY_READY);
 
 	if (enrolment->out_of_reach)
-		add(findings, FINDING_UNPROTECTED_GATEWAY_POD, enrolment->name, "%s", gateway ? gateway->reason : "");
+		add(findings, FINDING_UNPROTECTED_GATEWAY_POD, "Pod", enrolment->name, "%s",
+		    gateway ? gateway->reason : "");
 	else if (!hooked && enrolment->pod->pod->pod.started)
-		add(findings, FINDING_UNPROTECTED_GATEWAY_POD, enrolment->name, "no hook is on it: %s",
+		add(findings, FINDING_UNPROTECTED_GATEWAY_POD, "Pod", enrolment->name, "no hook is on it: %s",
 		    gateway ? gateway->reason : enrolment->reason);
 	if (enrolment->raced && !enrolment->out_of_reach)
-		add(findings, FINDING_START_RACE, enrolment->name,
+		add(findings, FINDING_START_RACE, "Pod", enrolment->name,
 		    "it ran before its hooks were on, and may have spoken plainly to covered backends: give it the "
 		    "gate "
 		    "(an init container postern-gate that runs posternctl gate)");
@@ -94,19 +97,20 @@ void enrol_findings_make(const struct agent *agent, struct enrol_findings *findi
 
 	*findings = (struct enrol_findings){0};
 	for (size_t i = 0; i < agent->enrolment_count; i++) {
-		if (agent->enrolments[i].name && agent->enrolments[i].pod) {
+		if (!agent->enrolments[i].name)
+			continue;
+		if (agent->enrolments[i].pod)
 			look_at(&agent->enrolments[i], findings);
-			look_at_ports(&agent->enrolments[i], agent, findings);
-		}
+		look_at_ports(&agent->enrolments[i], agent, findings);
 	}
 	for (size_t i = 0; pods && i < pods->count; i++) {
 		const struct enrolment *enrolment = pods->at[i].name ? enrol_find(agent, pods->at[i].name) : NULL;
 
 		if (pods->at[i].name && !enrolment)
-			add(findings, FINDING_UNPROTECTED_GATEWAY_POD, pods->at[i].name,
+			add(findings, FINDING_UNPROTECTED_GATEWAY_POD, "Pod", pods->at[i].name,
 			    "it is not enrolled: this agent serves at most %d gateways", POSTERN_MAX_SERVED);
 		else if (enrolment && !enrolment->pod)
-			add(findings, FINDING_UNPROTECTED_GATEWAY_POD, pods->at[i].name,
+			add(findings, FINDING_UNPROTECTED_GATEWAY_POD, "Pod", pods->at[i].name,
 			    "it is not enrolled: the configuration has a gateway of this name");
 	}
 	for (size_t i = 0; pods && i < pods->finding_count; i++) {

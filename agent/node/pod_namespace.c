@@ -292,3 +292,10 @@ bool pod_has_begun(const char *cgroup, const char *proc)
 		walk_proc(&search);
 	return search.begun;
 }
+
+bool is_node_namespace(int netns_fd, const char *proc)
+{
+	_cleanup_close_ int host = open_process(proc, 1, "ns/net");
+
+	return host >= 0 && namespace_of(host) == namespace_of(netns_fd);
+}

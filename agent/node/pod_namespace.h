@@ -31,4 +31,7 @@ int pod_namespace_open(const struct pod *pod, const char *cgroup, const char *pr
  */
 bool pod_has_begun(const char *cgroup, const char *proc);
 
+/* Is it the network namespace of process 1, where hostPorts are reached? False if that cannot be seen. */
+bool is_node_namespace(int netns_fd, const char *proc);
+
 #endif

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/address.h"
+#include "base/cleanup.h"
 #include "policy/decode_kinds.h"
 
 #define POD_MAX_ADDRESSES  16 /* Kubernetes gives one per IP family */
@@ -139,37 +141,55 @@ static int decode_named(struct decoder *decoder, const struct path *spec_path, c
 	return 0;
 }
 
+/*
+ * On an address that is not loopback it meets no listener of the agent's: those are on loopback alone. What is no
+ * address may be any.
+ */
+static bool leaves_loopback_alone(const char *host_ip)
+{
+	static const struct postern_address any_v6, any_v4 = {.byte = {[10] = 0xff, [11] = 0xff}};
+	struct postern_address address;
+
+	return host_ip && host_ip[0] && address_parse(host_ip, &address) == 0 && !address_is_loopback(&address) &&
+	       !address_equal(&address, &any_v4) && !address_equal(&address, &any_v6);
+}
+
 static int decode_host_port(struct decoder *decoder, const struct path *where, const json_t *item, uint16_t *ports,
                             size_t *count)
 {
 	enum transport_protocol protocol = TRANSPORT_TCP;
+	const char *host_ip = NULL;
 	json_int_t port = 0;
 	int result;
 
 	if ((result = value_map(decoder, where, item)) < 0 ||
 	    (result = decode_protocol(decoder, where, item, &protocol)) < 0 ||
-	    (result = field_integer(decoder, where, item, "hostPort", OPTIONAL, 0, UINT16_MAX, &port)) < 0)
+	    (result = field_integer(decoder, where, item, "hostPort", OPTIONAL, 0, UINT16_MAX, &port)) < 0 ||
+	    (result = field_string(decoder, where, item, "hostIP", OPTIONAL, &host_ip)) < 0)
 		return result;
-	if (protocol == TRANSPORT_TCP && port)
+	if (protocol == TRANSPORT_TCP && port && !leaves_loopback_alone(host_ip))
 		ports[(*count)++] = (uint16_t)port;
 	return 0;
 }
 
-static int decode_host_ports(struct decoder *decoder, const struct path *spec_path, const json_t *spec, struct pod *pod)
+static bool runs_on(const json_t *container)
 {
-	struct path list_path = path_key(spec_path, "containers");
+	const char *policy = json_string_value(json_object_get(container, "restartPolicy"));
+
+	return policy && strcmp(policy, "Always") == 0;
+}
+
+/* Room for all of them is there. Of init containers those alone that run on (sidecars), as the scheduler counts. */
+static int decode_ports_of(struct decoder *decoder, const struct path *spec_path, const json_t *spec, const char *key,
+                           bool init, uint16_t *ports, size_t *used)
+{
+	struct path list_path = path_key(spec_path, key);
 	const json_t *containers, *container, *item;
-	size_t count, index, place, room = 0;
-	uint16_t *ports;
-	int result = count_of(decoder, spec_path, spec, "containers", &containers, &count);
+	size_t count, index, place;
+	int result = count_of(decoder, spec_path, spec, key, &containers, &count);
 
 	if (result < 0)
 		return result;
-	json_array_foreach (containers, index, container)
-		room += json_array_size(json_object_get(container, "ports"));
-	ports = arena_alloc(decoder->arena, room, sizeof(*ports));
-	if (!ports)
-		return -ENOMEM;
 	json_array_foreach (containers, index, container) {
 		struct path here = path_index(&list_path, index), ports_path = path_key(&here, "ports");
 		const json_t *list;
@@ -177,16 +197,42 @@ static int decode_host_ports(struct decoder *decoder, const struct path *spec_pa
 		if ((result = value_map(decoder, &here, container)) < 0 ||
 		    (result = field_list(decoder, &here, container, "ports", OPTIONAL, POD_MAX_PORTS, &list)) < 0)
 			return result;
+		if (init && !runs_on(container))
+			continue;
 		json_array_foreach (list, place, item) {
 			struct path port_path = path_index(&ports_path, place);
 
-			result = decode_host_port(decoder, &port_path, item, ports, &pod->host_port_count);
+			result = decode_host_port(decoder, &port_path, item, ports, used);
 			if (result < 0)
 				return result;
 		}
 	}
-	pod->host_ports = ports;
 	return 0;
+}
+
+static int decode_host_ports(struct decoder *decoder, const struct path *spec_path, const json_t *spec, struct pod *pod)
+{
+	static const struct {
+		const char *key;
+		bool init;
+	} lists[] = {{"containers", false}, {"initContainers", true}};
+	const json_t *container;
+	size_t index, room = 0;
+	uint16_t *ports;
+	int result = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		json_array_foreach (json_object_get(spec, lists[i].key), index, container)
+			room += json_array_size(json_object_get(container, "ports"));
+	}
+	ports = arena_alloc(decoder->arena, room, sizeof(*ports));
+	if (!ports)
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(lists) && result == 0; i++)
+		result = decode_ports_of(decoder, spec_path, spec, lists[i].key, lists[i].init, ports,
+		                         &pod->host_port_count);
+	pod->host_ports = ports;
+	return result;
 }
 
 static int decode_pod_spec(struct decoder *decoder, const json_t *document, struct pod *pod)

@@ -241,7 +241,8 @@ struct pod {
 	/* Of its containers, init containers, too: "containerd://<hex>". The sandbox's is not among them. */
 	const char *const *container_ids;
 	size_t container_id_count;
-	const uint16_t *host_ports; /* TCP */
+	/* TCP, on loopback or on every address; of sidecars (init containers that run on), too. */
+	const uint16_t *host_ports;
 	size_t host_port_count;
 };
 

@@ -12,7 +12,7 @@ from lib import manifests, nginx
 from lib.backend import Backend
 from lib.case import case, expect, expect_error, expect_that, main, times
 from lib.cgroups import remove_tree
-from lib.pods import LABEL, NODE, Pod, pod_object
+from lib.pods import LABEL, NODE, Pod, kubelet_root, pod_object
 from lib.process import run
 from lib.sockets import SocketMaker, receive_exactly
 from lib.topology import backend4
@@ -303,40 +303,73 @@ def sandboxed(world):
     world.until_gone("default/inside")
 
 
+class NodeProc:
+    """What the agent takes for the node's /proc: process 1 is in the gateways' namespace, as if it were the node's own."""
+
+    def __init__(self, world, process):
+        self.path = world.new_directory("node-proc")
+        (self.path / "1").symlink_to(f"/proc/{process}")
+        (self.path / str(process)).symlink_to(f"/proc/{process}")
+
+
+def taker(world, *taken, host_ip="", phase="Running", sidecar=False):
+    """A Pod that comes and takes the ports."""
+    pod = pod_object("taker", "0-7", phase=phase)
+    ports = [{"containerPort": 80, "hostPort": port, **({"hostIP": host_ip} if host_ip else {})} for port in taken]
+    if sidecar:
+        pod["spec"]["initContainers"] = [{"name": "proxy", "image": "p", "restartPolicy": "Always", "ports": ports}]
+    else:
+        pod["spec"]["containers"][0]["ports"] = ports
+    world.manifests.write("taker.yaml", pod)
+
+
 @case("a hostPort that comes later on a listener's port of a hostNetwork gateway is a finding: HostPortConflict")
 def host_port(world):
     world.agent.stop()
     with Pod(world, "host", hostNetwork=True) as host:
-        # What the agent takes for the node's /proc: process 1 is in the gateways' network namespace, as if it were the
-        # node's own.
-        node = world.new_directory("node-proc")
-        (node / "1").symlink_to(f"/proc/{host.pause.pid}")
-        (node / str(host.pause.pid)).symlink_to(f"/proc/{host.pause.pid}")
-        world.begin(host_proc=node)
+        node = NodeProc(world, host.pause.pid)
+        world.begin(host_proc=node.path)
         host.publish()
         ports = world.until_ready("default/host", 20)["listeners"]
         expect("findings before", world.findings(), {})
-
-        def taker(port, phase="Running"):
-            pod = pod_object("taker", "0-7", phase=phase)
-            pod["spec"]["containers"][0]["ports"] = [{"containerPort": 80, "hostPort": port}]
-            world.manifests.write("taker.yaml", pod)
-        taker(ports[-1])
+        taker(world, ports[-1])
         message = until(lambda: world.findings().get(("HostPortConflict", "Pod default/host")), 20, "the finding")
         expect_that("Pod and port", f"hostPort {ports[-1]} of Pod default/taker" in message, message)
         expect_that("what posternctl says", "HostPortConflict" in world.agent.control("status")[1], message)
+        # On one of the node's other addresses it meets no listener: those are on loopback.
+        taker(world, ports[-1], host_ip="192.0.2.7")
+        until(lambda: world.findings() == {}, 20, "no finding")
+        taker(world, ports[-1], host_ip="127.0.0.1", sidecar=True)
+        until(lambda: ("HostPortConflict", "Pod default/host") in world.findings(), 20, "a sidecar's, on loopback")
         # The remedy: the agent anew, which takes other ports.
         world.agent.stop()
-        world.begin(host_proc=node)
+        world.begin(host_proc=node.path)
         listeners = world.until_ready("default/host", 20)["listeners"]
         expect_that("other ports", ports[-1] not in listeners, listeners)
         expect("findings of the next agent", world.findings(), {})
         # An ended Pod has no port any more.
-        taker(listeners[0])
+        taker(world, listeners[0])
         until(lambda: ("HostPortConflict", "Pod default/host") in world.findings(), 20, "the finding again")
-        taker(listeners[0], phase="Succeeded")
+        taker(world, listeners[0], phase="Succeeded")
         until(lambda: world.findings() == {}, 20, "no finding")
         world.manifests.remove("taker.yaml")
+    world.agent.stop()
+    world.begin()
+
+
+@case("and of a gateway of the configuration in the node's network namespace; in one of its own no hostPort reaches it")
+def host_port_configured(world):
+    world.agent.stop()
+    afar = {"name": "default/afar", "cgroup": world.cgroups.make("afar"), "netns": world.network.path("node")}
+    with Pod(world, "keeper", labels={}) as keeper:
+        world.start_agent(gateways=[world.gateway_flags(), afar], node_name=NODE, kubelet_cgroup_root=kubelet_root(),
+                          host_proc=NodeProc(world, keeper.pause.pid).path)
+        gateways = world.gateways()
+        taker(world, *(gateways[name]["listeners"][0] for name in ("default/afar", "default/demo")))
+        until(world.findings, 20, "a finding")
+        expect("of whom", set(world.findings()), {("HostPortConflict", "gateway default/demo")})
+        world.manifests.remove("taker.yaml")
+        until(lambda: world.findings() == {}, 20, "no finding")
     world.agent.stop()
     world.begin()
 

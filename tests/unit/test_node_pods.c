@@ -240,6 +240,17 @@ static void who_has_a_host_port(void **state)
 	        {"any node", "", 28103, "elsewhere"},
 	        {"one that has ended", "here", 28104, ""},
 	        {"nobody's", "here", 28105, ""},
+	        {"a sidecar's, which runs on", "here", 28106, "sidecar"},
+	        {"an init container's, which ends", "here", 28107, ""},
+	        {"of init containers without a policy, none", "here", 28108, ""},
+	        {"hostIP loopback", "here", 28109, "at"},
+	        {"hostIP loopback, IPv6", "here", 28110, "at"},
+	        {"hostIP 0.0.0.0", "here", 28111, "at"},
+	        {"hostIP ::", "here", 28112, "at"},
+	        {"hostIP empty", "here", 28113, "at"},
+	        {"hostIP of another interface", "here", 28114, ""},
+	        {"hostIP of another interface, IPv6", "here", 28115, ""},
+	        {"a hostIP that is no address may be any", "here", 28116, "at"},
 	};
 	struct policy_fixture *fixture = policy_fixture_new();
 
@@ -256,6 +267,23 @@ static void who_has_a_host_port(void **state)
 	                "apiVersion: v1\nkind: Pod\nmetadata: {name: ended, namespace: shop}\nspec: {nodeName: here, "
 	                "containers: [{name: a, ports: [{containerPort: 80, hostPort: 28104}]}]}\n"
 	                "status: {phase: Succeeded}\n");
+	fixture_add(fixture, POD("sidecar", "", "",
+	                         ", containers: [{name: a}], initContainers: ["
+	                         "{name: b, restartPolicy: Always, ports: [{containerPort: 1, hostPort: 28106}]}, "
+	                         "{name: c, restartPolicy: Never, ports: [{containerPort: 1, hostPort: 28107}]}, "
+	                         "{name: d, ports: [{containerPort: 1, hostPort: 28108}]}]",
+	                         ""));
+	fixture_add(fixture, POD("at", "", "",
+	                         ", containers: [{name: a, ports: ["
+	                         "{containerPort: 1, hostPort: 28109, hostIP: 127.0.0.1}, "
+	                         "{containerPort: 1, hostPort: 28110, hostIP: '::1'}, "
+	                         "{containerPort: 1, hostPort: 28111, hostIP: 0.0.0.0}, "
+	                         "{containerPort: 1, hostPort: 28112, hostIP: '::'}, "
+	                         "{containerPort: 1, hostPort: 28113, hostIP: ''}, "
+	                         "{containerPort: 1, hostPort: 28114, hostIP: 192.0.2.7}, "
+	                         "{containerPort: 1, hostPort: 28115, hostIP: '2001:db8::7'}, "
+	                         "{containerPort: 1, hostPort: 28116, hostIP: everywhere}]}]",
+	                         ""));
 	for (size_t i = 0; i < ARRAY_SIZE(questions); i++) {
 		const struct object *pod = pod_with_host_port(fixture->store, questions[i].node, questions[i].port);
 
