@@ -6,33 +6,25 @@ that a cluster never is without. How long an answer took, and how often it was l
 printed and judged by whoever reads it.
 """
 
-import json
 import os
 import statistics
 import sys
 import threading
 import time
-import uuid
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 from kube.accounts import rule
 from kube.cluster import Cluster
+from kube.large import GATEWAY_API, SERVICES, Churn, one_slice, put_policies, put_services
 from kube.source_tool import SourceTool, ca_map, policy, verdicts
 from lib.case import Failure, case, expect, expect_that, main
 from lib.certificates import Authority
 from lib.waiting import until
 
-SERVICES = int(os.environ.get("POSTERN_SERVICES", "5000"))
-PER_SERVICE = 10
-PER_SLICE = 100
 HOLD_LIMIT = 3
 QUESTIONS = 20
-MANAGED = [{"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
-            "time": "2026-11-27T00:00:00Z", "fieldsV1": {"f:metadata": {"f:labels": {".": {}, "f:app": {}, "f:team": {}}},
-                                                         "f:spec": {"f:ports": {".": {}, "f:a": {}}, "f:type": {}}}}]
-GATEWAY_API = "gateway.networking.k8s.io"
 READS = [rule("", "services configmaps pods nodes secrets", "get list watch"),
          rule("discovery.k8s.io", "endpointslices", "get list watch"),
          rule(GATEWAY_API, "backendtlspolicies gateways gatewayclasses httproutes grpcroutes tlsroutes tcproutes "
@@ -41,64 +33,10 @@ READS = [rule("", "services configmaps pods nodes secrets", "get list watch"),
          rule("certificates.k8s.io", "clustertrustbundles", "get list watch")]
 
 
-def stored(thing):
-    """As etcd keeps it."""
-    thing["metadata"].update(uid=str(uuid.uuid4()), creationTimestamp="2026-11-27T00:00:00Z", managedFields=MANAGED)
-    thing["metadata"].setdefault("labels", {}).update(app=thing["metadata"]["name"], team="payments")
-    return json.dumps(thing)
-
-
-def address(index):
-    return f"10.{64 + (index >> 16)}.{index >> 8 & 255}.{index & 255}"
-
-
-def one_service(index):
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"s-{index}", "namespace": "default"}, "spec": {
-        # Headless: the API server would write an Event for each ClusterIP that it has not given itself.
-        "type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"], "sessionAffinity": "None",
-        "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
-        "ports": [{"name": "a", "port": 443, "targetPort": 8443, "protocol": "TCP"}]}}
-
-
-def one_slice(index, first, count):
-    return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": f"s-{index}-{first}", "namespace": "default", "labels": {
-                "kubernetes.io/service-name": f"s-{index}",
-                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}},
-            "endpoints": [{"addresses": [address(first + each)], "conditions": {"ready": True}}
-                          for each in range(count)], "ports": [{"name": "a", "port": 8443, "protocol": "TCP"}]}
-
-
 def cpu_seconds(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class Churn:
-    """Ten writes a second to an object that is none of the agent's business: nodes' leases."""
-
-    def __init__(self, etcd):
-        self._etcd = etcd
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self):
-        turn = 0
-        while not self._stop.wait(0.1):
-            turn += 1
-            self._etcd.put([("/registry/leases/kube-node-lease/node-1", json.dumps({
-                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                "metadata": {"name": "node-1", "namespace": "kube-node-lease", "uid": str(uuid.uuid4())},
-                "spec": {"leaseTransitions": turn}}))])
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
 
 
 class World(Cluster):
@@ -107,12 +45,7 @@ class World(Cluster):
         self.pem = Authority(self.new_directory("ca")).certificate.read_text()
         self.account = self.service_account("agent", rules=READS)
         self.admin.apply(ca_map("ca", self.pem))
-        self.etcd.put((f"/registry/services/specs/default/s-{index}", stored(one_service(index)))
-                      for index in range(SERVICES))
-        # A tenth of the Services has all the endpoints, a hundred in a slice, as kube-controller-manager fills them.
-        self.etcd.put((f"/registry/endpointslices/default/s-{index}-{index * PER_SLICE}",
-                       stored(one_slice(index, index * PER_SLICE, PER_SLICE)))
-                      for index in range(SERVICES * PER_SERVICE // PER_SLICE))
+        put_services(self.etcd)
         self.tool = self._stack.enter_context(SourceTool(self.account.kubeconfig(self.directory / "kubeconfig"),
                                                          POSTERN_LOG_LEVEL=os.environ.get("POSTERN_LOG_LEVEL", "")))
         seen = self.tool.until(lambda event: event.get("counts", {}).get("Service", 0) >= SERVICES,
@@ -120,9 +53,7 @@ class World(Cluster):
         print(f"     {seen['destination_count']} destinations, {seen['rss_kib'] >> 10} MB", flush=True)
 
     def put_policies(self, first, count):
-        self.etcd.put((f"/registry/{GATEWAY_API}/backendtlspolicies/default/p-{index}",
-                       stored(policy(f"p-{index}", f"s-{index}", "ca") | {"apiVersion": f"{GATEWAY_API}/v1"}))
-                      for index in range(first, first + count))
+        put_policies(self.etcd, first, count)
         return self.tool.until(lambda event: event.get("counts", {}).get("BackendTLSPolicy", 0) >= first + count,
                                "the policies", 240)
 
