@@ -92,7 +92,7 @@ def expect_silent(text, *words):
 def accepted(desk):
     status, page, answer = desk.check_objects(*desk.objects(options={"postern.dev/alpn": "h2"}))
     expect("status and page", (status, page), (0, page))
-    expect_says(page, "default/web: accepted\n", "whichever dials (no Gateway is among the files)",
+    expect_says(page, "default/web: accepted\n", "whichever dials (no Gateway is among the objects)",
                 "SNI          web.example", "DNS:web.example (the hostname)", "CN=far-ca, until 203",
                 "(ConfigMap default/ca)", "1.2 or 1.3", "postern.dev/alpn: h2",
                 "Service web port 443 (https): TLS, ALPN h2", "ClusterIP 10.96.7.1:443", f"endpoints {ADDRESS}:8443",
@@ -169,14 +169,14 @@ def headless(desk):
         port, = answer["policies"][0]["services"][0]["ports"]
         expect("what is listed", [(each["address"], each["port"]) for each in port["addresses"]], listed)
     status, page, _ = desk.check_objects(objects[0], *objects[2:])
-    expect_says(page, "covers no endpoint: no EndpointSlice is among the files")
+    expect_says(page, "covers no endpoint: no EndpointSlice is among the objects")
 
 
 @case("no policy among the files is no error, and is said")
 def no_policy(desk):
     status, page, answer = desk.check_objects(manifests.service("plain", ["10.96.7.2"], [("http", 80, 8080)]))
     expect("status", status, 0)
-    expect_says(page, "no BackendTLSPolicy is among the files", "1 PLAIN")
+    expect_says(page, "no BackendTLSPolicy is among the objects", "1 PLAIN")
     expect("policies", answer["policies"], [])
 
 

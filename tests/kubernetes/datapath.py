@@ -6,6 +6,7 @@ backends in pods, and a real API server that is changed, slow, killed and starte
 """
 
 import os
+import ssl
 import sys
 import threading
 import time
@@ -22,7 +23,8 @@ from lib.process import run
 from lib.sockets import SocketMaker
 from lib.waiting import until
 
-OUTSIDE, AFAR = "198.51.100.1", "198.51.100.2"  # of none of the cluster's networks
+OUTSIDE, AFAR, OWN = "198.51.100.1", "198.51.100.2", "198.51.100.3"  # of none of the cluster's networks
+OUTAGE = int(os.environ.get("POSTERN_OUTAGE", "0"))  # seconds that the API server is away at least
 
 
 class Traffic:
@@ -184,13 +186,15 @@ def used_again(world):
 
 
 @case("the API server killed: what is covered is TLS, what is outside is plain, what nobody knows is refused; started "
-      "again, it is asked for again", limit=240)
+      "again, it is asked for again", limit=240 + OUTAGE)
 def killed(world):
     pod, speaker = world.backend("steady")
     service = world.routed("steady", [pod])
     world.cover("steady")
     run("ip", "-n", world.network["node"], "address", "add", f"{OUTSIDE}/32", "dev", "lo")
     outside = world.close_at_end(Speaker("outside", world.node_sockets, [OUTSIDE]))
+    run("ip", "-n", world.network["node"], "address", "add", f"{OWN}/32", "dev", "lo")
+    elsewhere = world.close_at_end(Speaker("elsewhere", world.node_sockets, [OWN], world.context("elsewhere")))
     known, _ = world.backend("known", plain=True)
     world.routed("known", [known])
     unknown, _ = world.backend("unknown", plain=True)
@@ -199,21 +203,46 @@ def killed(world):
     with Traffic(world.gateway, pod.address4, TARGET) as covered, Traffic(world.gateway, OUTSIDE, TARGET) as plain:
         world.api.kill()
         died = time.monotonic()
+
+        def all_the_while():
+            expect("covered, all the while", set(covered.since(died)), {"tls"})
+            expect("outside, all the while", set(plain.since(died)), {"plain"})
         expect("what nobody knows", world.gateway.kind(unknown.address4), 502)
-        expect("plain, of a Service", world.gateway.kind(known.address4), "plain")
-        covered.more(20)
-        plain.more(20)
+        while True:
+            expect("plain, of a Service", world.gateway.kind(known.address4), "plain")
+            covered.more(20)
+            plain.more(20)
+            expect("the gateway's own HTTPS", own_https(world, OWN, "elsewhere.example"),
+                   {"kind": "tls", "sni": "elsewhere.example", "at": "elsewhere", "marker": "yes"})
+            if time.monotonic() > died + OUTAGE:
+                break
+        print(f"     without the API server for {time.monotonic() - died:.0f} s: {len(covered.since(died))} covered "
+              f"requests, {len(plain.since(died))} to the outside, {len(elsewhere.kinds)} in the gateway's own TLS",
+              flush=True)
+        all_the_while()
         world.api.start()
         started = time.monotonic()
         until(lambda: world.gateway.kind(unknown.address4) == "plain", 90, "the unknown, known again")
         print(f"     asked again {time.monotonic() - started:.1f} s after the API server was ready", flush=True)
         late, other = world.backend("steady-1", "steady")
         world.endpoints(service, TARGET, [pod, late])
-        expect("a new endpoint", world.gateway.kind(late.address4), "tls")
-        expect("covered, all the while", set(covered.since(died)), {"tls"})
-        expect("outside, all the while", set(plain.since(died)), {"plain"})
+        # Refused until a server that has just started answers in time.
+        until(lambda: world.gateway.kind(late.address4) == "tls", 90, "a new endpoint, TLS")
+        all_the_while()
     expect("what the covered saw", set(speaker.kinds) | set(other.kinds), {"tls"})
     expect("what was outside saw", set(outside.kinds), {"plain"})
+    expect("what the gateway's own HTTPS was", set(elsewhere.kinds), {"tls"})
+
+
+def own_https(world, address, name):
+    """What the server saw of a request in TLS that is the gateway's own, verified by it to the end."""
+    context = ssl.create_default_context(cafile=world.authority.certificate)
+    with world.gateway.sockets.connect(address, TARGET) as sock, context.wrap_socket(sock, server_hostname=name) as tls:
+        tls.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nX-Marker: {MARKER}\r\n\r\n".encode())
+        answer = b""
+        while data := tls.recv(65536):
+            answer += data
+    return dict(line.split("=", 1) for line in answer.partition(b"\r\n\r\n")[2].decode().splitlines())
 
 
 @case("the agent killed and started while the API server is away: nothing covered is plain, what is outside goes on; all as "

@@ -10,7 +10,6 @@
 #include "agent_client.h"
 #include "base/cleanup.h"
 #include "base/loop.h"
-#include "base/reason.h"
 #include "check_cluster.h"
 #include "policy/ca_bundle.h"
 #include "policy/compile.h"
@@ -227,7 +226,7 @@ static size_t count_ambiguous(const json_t *document)
 	size_t index, count = 0;
 
 	json_array_foreach (json_object_get(document, "destinations"), index, destination)
-		count += strcmp(text_of(destination, "reason"), reason_name(REASON_AMBIGUOUS_ENDPOINT)) == 0;
+		count += strcmp(text_of(destination, "reason"), CHECK_AMBIGUOUS) == 0;
 	return count;
 }
 
@@ -256,7 +255,8 @@ int command_check(const struct options *options)
 		return print_json(options, document) == EXIT_FINE ? result : EXIT_USAGE;
 	print_check_page(document);
 	if (options->from_cluster)
-		printf("ambiguous endpoints: %zu\n", count_ambiguous(document));
+		printf("ambiguous endpoints: %zu%s\n", count_ambiguous(document),
+		       json_array_size(json_object_get(document, "errors")) ? " in what could be read" : "");
 	json_decref(document);
 	return result;
 }

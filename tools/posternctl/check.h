@@ -60,6 +60,9 @@ void coverage_index_free(struct coverage_index *index); /* NULL-safe */
  */
 json_t *covered_services(const struct coverage_index *index, const struct object *policy, size_t *endpoints);
 
+/* The word of a destination that several Services share under different policies. */
+#define CHECK_AMBIGUOUS "AmbiguousEndpoint"
+
 /* What a policy or a Gateway is told beyond its conditions: texts. */
 struct check_advice {
 	json_t *errors;   /* handshakes will fail */

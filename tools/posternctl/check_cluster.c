@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "kubernetes/client.h"
 #include "kubernetes/credentials.h"
@@ -119,7 +120,11 @@ static int read_all(struct cluster *cluster, long long limit_ms, struct findings
 int cluster_read(const char *kubeconfig, long long limit_ms, struct findings *findings, struct cluster **result)
 {
 	struct cluster *cluster = calloc(1, sizeof(*cluster));
-	int error = cluster ? open_source(cluster, kubeconfig) : -ENOMEM;
+	int error;
+
+	/* What could not be read is among the findings; the source's log would say it once more, and much besides. */
+	log_set_level(LOG_LEVEL_ERROR);
+	error = cluster ? open_source(cluster, kubeconfig) : -ENOMEM;
 
 	if (!error)
 		error = read_all(cluster, limit_ms, findings);

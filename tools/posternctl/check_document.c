@@ -60,7 +60,7 @@ static const char *refusal_text(enum postern_reason reason)
 	case REASON_NONE:
 		return "";
 	case REASON_AMBIGUOUS_ENDPOINT:
-		return "AmbiguousEndpoint";
+		return CHECK_AMBIGUOUS;
 	case REASON_POLICY_INVALID:
 		return "Invalid";
 	case REASON_NO_VALID_CA:
@@ -304,7 +304,7 @@ static void describe_spec(struct judge *judge, const struct policy_status *statu
 	if (object_store_count(judge->input->store, OBJECT_ENDPOINT_SLICE))
 		advise(&advice->warnings, "covers no endpoint");
 	else
-		advise(&advice->warnings, "covers no endpoint: no EndpointSlice is among the files");
+		advise(&advice->warnings, "covers no endpoint: no EndpointSlice is among the objects");
 }
 
 /*

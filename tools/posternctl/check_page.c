@@ -110,7 +110,7 @@ static void print_gateways(const json_t *policy)
 			terminal_printf(COLOUR_NONE, "%s%s/%s", index ? ", " : "", text_of(ancestor, "namespace"),
 			                text_of(ancestor, "name"));
 		else
-			printf("whichever dials (no Gateway is among the files)");
+			printf("whichever dials (no Gateway is among the objects)");
 	}
 	putchar('\n');
 }
@@ -379,7 +379,7 @@ static void print_summary(const json_t *document)
 	if (count)
 		printf("%zu %s: %zu good, %zu bad", count, count == 1 ? "policy" : "policies", good, count - good);
 	else
-		printf("no BackendTLSPolicy is among the files");
+		printf("no BackendTLSPolicy is among the objects");
 	if (warned)
 		printf(", %zu with warnings", warned);
 	printf("; %zu destinations: %zu TLS, %zu DENY, %zu PLAIN\n", json_array_size(destinations),
