@@ -55,6 +55,9 @@ def in_order(world):
     expect("gateways in the status", [gateway["name"] for gateway in status["gateways"]], ["default/demo"])
     expect("failures", sum(status["failures"][name] for name in status["failures"] if not name.startswith("ktls")), 0)
     expect_that("the probe is nobody's traffic", "postern-probe" not in get(world.port, "/metrics")[2], "a series")
+    until(lambda: world.agent.control("status")[0] == 0, 20, "posternctl, which does not take it for a stranger's")
+    expect_that("the probe is no gateway in the kernel's list", "postern-probe" not in world.agent.control("gateways")[1],
+                world.agent.control("gateways")[1])
 
 
 @case("many who ask at a time share one probe, and its result is good for some seconds")

@@ -19,7 +19,7 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 from kube import deployment, postern
 from kube.pods import GATEWAY_NAME, PodWorld
 from kube.ports import free_ports
-from lib import http, manifests, nginx
+from lib import cgroups, http, manifests, nginx
 from lib.backend import Backend
 from lib.case import Failure, case, expect, expect_that, main
 from lib.paths import POSTERND
@@ -42,7 +42,7 @@ class AgentPod:
             "apiVersion": "v1", "kind": "Pod", "metadata": {
                 "name": self.name, "namespace": deployment.NAMESPACE, "labels": {"app.kubernetes.io/name": "posternd"}},
             "spec": {"nodeName": world.one.name, "containers": [{"name": "posternd", "image": "none"}]}})
-        world.agent_cgroup = world.cgroups.make(self.name)  # that of its pod
+        world.agent_cgroup = self.cgroup = world.cgroups.make(self.name)  # that of its pod
         self.agent = postern.start_agent(world, world.one, ready=False, how={"program": program, "name": self.name},
                                          afterHandover="wait", metricsAddress=f"127.0.0.1:{self._port}")
 
@@ -91,8 +91,9 @@ class AgentPod:
         self.agent.process.wait_for("agent ends when it is drained|agent stops", within=20)
 
     def gone(self):
-        """Its exit status; the object goes after the process, as a kubelet has it."""
+        """Its exit status; cgroup and object go after the process, as a kubelet has it."""
         status = self.agent.process.wait(60)
+        cgroups.remove_tree(self.cgroup)
         self.world.admin.delete(self.object)
         return status
 
@@ -245,6 +246,7 @@ def roll(world, program):
                         for kind, ones in traffic.items()}, {kind: [] for kind in traffic})
     expect("how the one before ended", before.gone(), 0)
     after.until_probed()  # with the one before gone
+    until(lambda: after.agent.control("status")[0] == 0, 20, "posternctl status that finds nothing wrong")
     expect("gateway pods without a Ready agent on their node, meanwhile", (unprotected, watcher.failures), ([], []))
     expect_that("plain relays that were taken over", after.agent.status()["workers"]["taken_over"] >= len(plain),
                 after.agent.status()["workers"])

@@ -248,6 +248,17 @@ static json_t *gateway_row(struct kernel_view *view, const char *directory, cons
 	                 "ports", ports_of(entry), "links", links.rows);
 }
 
+/* "postern-probe.1a2b3c4d": an agent's own, for /readyz (control/path_probe.h); it is enrolled and nobody's gateway. */
+static bool is_probe_of_the_path(const char *encoded)
+{
+	static const char prefix[] = "postern-probe.";
+	char name[NAME_MAX];
+
+	decode_name(encoded, name, sizeof(name));
+	return strncmp(name, prefix, sizeof(prefix) - 1) == 0 &&
+	       strspn(name + sizeof(prefix) - 1, "0123456789abcdef") == 8 && strlen(name) == sizeof(prefix) - 1 + 8;
+}
+
 json_t *kernel_gateways(struct kernel_view *view)
 {
 	_cleanup_free_ struct gateway_ids *ids = calloc(1, sizeof(*ids));
@@ -272,23 +283,45 @@ json_t *kernel_gateways(struct kernel_view *view)
 	(void)kernel_view_each(view, "gateway_map", sizeof(uint32_t), sizeof(struct postern_gateway), false, take_entry,
 	                       entries);
 	for (int i = 0; i < names.count; i++)
-		json_append(&rows, gateway_row(view, path, names.at[i]->d_name, ids, entries));
+		if (!is_probe_of_the_path(names.at[i]->d_name))
+			json_append(&rows, gateway_row(view, path, names.at[i]->d_name, ids, entries));
 	return rows;
 }
 
+static bool is_witness(const struct dirent *entry)
+{
+	static const char name[] = "witness_link";
+	const char *rest = entry->d_name + sizeof(name) - 1;
+
+	return strncmp(entry->d_name, name, sizeof(name) - 1) == 0 && (*rest == '\0' || *rest == '_');
+}
+
+/*
+ * An agent that took over from one that lived has a pin of its own (hooks_pins.c), and the other's stays when that one
+ * and its cgroup are gone. Program ids are given in their order, so the highest is that of the agent that came last.
+ */
 json_t *kernel_witness(struct kernel_view *view)
 {
-	struct kernel_link link = {0};
-	char path[PATH_MAX];
+	_cleanup_(cleanup_names) struct names names = {0};
+	struct kernel_link newest = {0};
 	char cgroup[PATH_MAX] = "";
-	int result;
 
-	(void)snprintf(path, sizeof(path), "%.4000s/witness_link", view->directory);
-	result = access(path, F_OK) == 0 ? kernel_link_find(&view->reader, path, &link) : -ENOENT;
-	if (result && result != -ENOENT)
-		kernel_view_note(view, NULL, 0);
-	if (link.cgroup_id)
-		kernel_cgroup_path(link.cgroup_id, cgroup);
-	return json_pack("{s:b, s:o, s:I}", "attached", link.cgroup_id != 0, "cgroup", json_text(cgroup), "program_id",
-	                 (json_int_t)link.program_id);
+	if (!read_names(view->directory, &names) && errno != ENOENT)
+		kernel_view_note(view, view->directory, errno);
+	for (int i = 0; i < names.count; i++) {
+		struct kernel_link link = {0};
+		char path[2 * PATH_MAX];
+
+		if (!is_witness(names.at[i]))
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/%s", view->directory, names.at[i]->d_name);
+		if (kernel_link_find(&view->reader, path, &link) != 0)
+			kernel_view_note(view, NULL, 0);
+		else if (link.program_id >= newest.program_id)
+			newest = link;
+	}
+	if (newest.cgroup_id)
+		kernel_cgroup_path(newest.cgroup_id, cgroup);
+	return json_pack("{s:b, s:o, s:I}", "attached", newest.cgroup_id != 0, "cgroup", json_text(cgroup),
+	                 "program_id", (json_int_t)newest.program_id);
 }

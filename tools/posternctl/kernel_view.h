@@ -58,7 +58,7 @@ json_t *kernel_document(const struct options *options);
  * "program", "tag"}]}]: foreign are links whose program is not the one that their name says.
  */
 json_t *kernel_gateways(struct kernel_view *view);
-/* {"attached": bool, "cgroup": path, "program_id"} of the link that is pinned as witness_link. */
+/* {"attached": bool, "cgroup": path, "program_id"} of the link that the newest agent has pinned. */
 json_t *kernel_witness(struct kernel_view *view);
 
 #endif
