@@ -67,7 +67,7 @@ BENCH_BIN := $(patsubst %.c,$(O)/%,$(sort $(wildcard tools/bench/*.c)))
 E2E_LIB   := $(patsubst %.c,$(O)/%.o,$(filter-out tests/e2e/test_%,$(sort $(wildcard tests/e2e/*.c))))
 
 .PHONY: FORCE all help deps demo soak fuzz fuzz-targets check check-unit check-e2e check-guest check-lint check-sanitize \
-	check-threads check-kubernetes check-image conformance \
+	check-threads check-kubernetes check-image check-node conformance \
 	format format-check tidy clean tests bench deb
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -84,6 +84,7 @@ help:
 	'  check-guest   the tests that need kernel TLS, in QEMU; KERNEL=6.1|6.12|7 for one' \
 	'  check-kubernetes  the tests against a real kube-apiserver and etcd (Go builds them once; root)' \
 	'  check-image   build the Dockerfile, and run the image as deploy/ says, in a containerd (minutes; root)' \
+	'  check-node    deploy/ on a real kubelet and containerd (minutes; compiles the kubelet once; root)' \
 	'  check-sanitize  unit and end-to-end suites under ASan and UBSan' \
 	'  check-threads   the agent in user-space mode under load, with ThreadSanitizer' \
 	'  check-lint    format, layers of the tree, clang-tidy' \
@@ -235,6 +236,9 @@ check-kubernetes: all
 
 check-image: all
 	@POSTERN_BUILD=$(abspath $(O)) tests/image/image.py
+
+check-node: all
+	@POSTERN_BUILD=$(abspath $(O)) tests/node/node.py
 
 conformance: all $(O)/postern-controller
 	@POSTERN_BUILD=$(abspath $(O)) tests/kubernetes/conformance

@@ -76,9 +76,11 @@ def need():
 class Containerd:
     """With handlers "runc" and, where it is installed, "crun". They make the cgroups themselves (driver cgroupfs)."""
 
-    def __init__(self, world):
+    def __init__(self, world, mounts=("mount -t tmpfs tmpfs /var/lib",), runtimes=None):
+        """mounts: commands that make its namespace what it is. runtimes: name of a handler -> its program."""
         self.world = world
         self.directory = world.new_directory("containerd")
+        runtimes = runtimes or {name: shutil.which(name) for name in ("runc", "crun") if shutil.which(name)}
         self.cgroup = world.cgroups.make("containerd")
         self.socket = self.directory / "containerd.sock"
         # Without overlayfs each container is a copy of its image: right, and slow.
@@ -93,26 +95,32 @@ class Containerd:
         self.configuration.write_text(CONFIGURATION.format(
             root=self.directory / "root", state=self.directory / "state", socket=self.socket, image=IMAGE,
             plugins=PLUGINS, cni=self.directory / "cni", snapshotter=self.snapshotter) + "".join(
-                RUNTIME.format(name=name, path=shutil.which(name)) for name in ("runc", "crun") if shutil.which(name)))
+                RUNTIME.format(name=name, path=path) for name, path in runtimes.items()))
         self.runtime = cri.Runtime(self.socket, within=60 * SLOWNESS)
         # The mounts of its pods go with its namespace. It lives in the node's network, where the pods' other ends are.
         # What CNI remembers below /var/lib goes with it, too. Shared among its own, as systemd has it on a node: without
         # that containerd refuses mounts with propagation HostToContainer.
         self._namespace = Process(["unshare", "--mount", "--propagation", "private", "sh", "-c",
-                                   "mount --make-rshared / && mount -t tmpfs tmpfs /var/lib && exec sleep infinity"],
+                                   " && ".join(["mount --make-rshared /", *mounts, "exec sleep infinity"])],
                                   world.network["node"], self.cgroup)
         self.process = None
         self.pods = []
         self.start()
         self._import_image()
 
-    def _inside(self, *argv):
+    @property
+    def pid(self):
+        """A process that lives in its mount namespace."""
+        return self._namespace.pid
+
+    def inside(self, *argv):
+        """argv in its mount namespace."""
         return ["nsenter", f"--target={self._namespace.pid}", "--mount", "--root", "--", *map(str, argv)]
 
     def start(self):
         until(lambda: Path(f"/proc/{self._namespace.pid}/comm").read_text().strip() == "sleep", 10 * SLOWNESS,
               "a mount namespace")
-        self.process = Process(self._inside("containerd", "--config", self.configuration), self.world.network["node"],
+        self.process = Process(self.inside("containerd", "--config", self.configuration), self.world.network["node"],
                                self.cgroup)
         until(self._answers, 120 * SLOWNESS, "a containerd that answers", every=0.2)
 
@@ -135,7 +143,7 @@ class Containerd:
 
     def import_image(self, archive):
         """What an OCI archive has, under the name that it says."""
-        run(*placed(self._inside("ctr", "--address", self.socket, "--namespace", "k8s.io", "images", "import",
+        run(*placed(self.inside("ctr", "--address", self.socket, "--namespace", "k8s.io", "images", "import",
                                  "--snapshotter", self.snapshotter, archive), self.world.network["node"], self.cgroup),
             within=600 * SLOWNESS)
 
