@@ -117,7 +117,7 @@ static void stale_socket_is_replaced(void **state)
 	assert_int_equal(access(fixture->path, F_OK), -1);
 	/* What a killed agent leaves: a bound name that nobody listens on. */
 	dead = socket(AF_UNIX, SOCK_STREAM, 0);
-	strcpy(address.sun_path, fixture->path);
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%.107s", fixture->path);
 	assert_int_equal(bind(dead, (struct sockaddr *)&address, sizeof(address)), 0);
 	close(dead);
 	if (open_socket(fixture, &fixture->socket, error))
@@ -168,13 +168,13 @@ static void impossible_places(void **state)
 	struct control_socket_options options = {.answer = answer, .context = fixture};
 	char error[256];
 
-	strcpy(saved, fixture->run_dir);
-	strcpy(fixture->run_dir, "/nonexistent/run");
+	(void)snprintf(saved, sizeof(saved), "%s", fixture->run_dir);
+	(void)snprintf(fixture->run_dir, sizeof(fixture->run_dir), "%s", "/nonexistent/run");
 	assert_int_equal(open_socket(fixture, &socket, error), -ENOENT);
 	assert_non_null(strstr(error, "/nonexistent/run"));
-	strcpy(fixture->run_dir, "/proc/version");
+	(void)snprintf(fixture->run_dir, sizeof(fixture->run_dir), "%s", "/proc/version");
 	assert_int_equal(open_socket(fixture, &socket, error), -ENOTDIR);
-	strcpy(fixture->run_dir, saved);
+	(void)snprintf(fixture->run_dir, sizeof(fixture->run_dir), "%s", saved);
 
 	memset(long_path, 'a', sizeof(long_path) - 1);
 	long_path[0] = '/';
