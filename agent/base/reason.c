@@ -90,6 +90,20 @@ enum reason_class reason_class(enum postern_reason reason)
 	return find(reason)->class;
 }
 
+bool reason_is_of_mode(enum postern_reason reason)
+{
+	switch (reason) {
+	case REASON_KTLS_UNAVAILABLE:
+	case REASON_KTLS_UNPROVED:
+	case REASON_KTLS_OFF:
+	case REASON_KTLS_CIPHER:
+	case REASON_TICKETS_PENDING:
+		return true;
+	default:
+		return false;
+	}
+}
+
 const char *reason_class_name(enum reason_class class)
 {
 	static const char *const names[] = {

@@ -8,6 +8,8 @@
 #ifndef POSTERN_BASE_REASON_H
 #define POSTERN_BASE_REASON_H
 
+#include <stdbool.h>
+
 /* X(enumerator, name in snake_case, class, remedy) */
 #define POSTERN_REASONS(X)                                                                                             \
 	X(NONE, "none", LOCAL, "")                                                                                     \
@@ -20,46 +22,69 @@
 	  "an option names a ConfigMap or Secret that cannot be used: see the policy's ResolvedRefs condition")        \
 	X(CLIENT_CERTIFICATE_UNUSABLE, "client_certificate_unusable", POLICY,                                          \
 	  "the Gateway's clientCertificateRef cannot be used: see its ResolvedRefs condition")                         \
-	X(TARGET_NOT_FOUND, "target_not_found", POLICY, "the policy's target, a Service or its port, does not exist")  \
-	X(EXTERNAL_NAME, "external_name", POLICY, "a Service of type ExternalName cannot be covered")                  \
+	X(TARGET_NOT_FOUND, "target_not_found", POLICY,                                                                \
+	  "the policy's target, a Service or its port, does not exist: create it, or correct the policy")              \
+	X(EXTERNAL_NAME, "external_name", POLICY,                                                                      \
+	  "a Service of type ExternalName cannot be covered: take the policy from it")                                 \
 	X(POLICY_CHANGED, "policy_changed", POLICY,                                                                    \
 	  "the policy or the client certificate changed: the next connection goes by the new one")                     \
 	X(HOLD_TIMEOUT, "hold_timeout", LOCAL, "the source did not answer in time: see its errors in the status")      \
 	/* dial */                                                                                                     \
-	X(BACKEND_REFUSED, "backend_refused", PEER, "nothing listens on the backend's port")                           \
-	X(BACKEND_UNREACHABLE, "backend_unreachable", PEER, "no route to the backend from the gateway's namespace")    \
+	X(BACKEND_REFUSED, "backend_refused", PEER,                                                                    \
+	  "nothing listens on the backend's port: start it, or correct the Service's targetPort")                      \
+	X(BACKEND_UNREACHABLE, "backend_unreachable", PEER,                                                            \
+	  "no route to the backend from the gateway's namespace: look at its routes, and at the network plugin")       \
 	X(BACKEND_SILENT, "backend_silent", PEER, "the backend does not answer: network policy, or a dead node")       \
-	X(BACKEND_RESET, "backend_reset", PEER, "the backend reset the connection")                                    \
-	X(SOURCE_ADDRESS, "source_address", LOCAL, "the gateway bound a source address that B cannot use")             \
+	X(BACKEND_RESET, "backend_reset", PEER, "the backend reset the connection: its own log says why")              \
+	X(SOURCE_ADDRESS, "source_address", LOCAL,                                                                     \
+	  "the gateway bound a source address that B cannot use: let it bind none, or one of its own")                 \
 	/* handshake */                                                                                                \
-	X(HANDSHAKE_TIMEOUT, "handshake_timeout", PEER, "the backend accepted TCP and did not finish TLS")             \
-	X(NOT_TLS, "not_tls", PEER, "the backend does not speak TLS on this port")                                     \
-	X(PROTOCOL_VERSION, "protocol_version", PEER, "no common TLS version")                                         \
-	X(NO_SHARED_CIPHER, "no_shared_cipher", PEER, "no common cipher suite or group")                               \
-	X(ALPN_MISMATCH, "alpn_mismatch", PEER, "the backend did not select the offered ALPN protocol")                \
-	X(PEER_ALERT, "peer_alert", PEER, "the backend sent a fatal alert")                                            \
+	X(HANDSHAKE_TIMEOUT, "handshake_timeout", PEER,                                                                \
+	  "the backend accepted TCP and did not finish TLS: it is overloaded, or no TLS server")                       \
+	X(NOT_TLS, "not_tls", PEER,                                                                                    \
+	  "the backend does not speak TLS on this port: turn it on there, or correct port or policy")                  \
+	X(PROTOCOL_VERSION, "protocol_version", PEER,                                                                  \
+	  "no common TLS version: let the backend speak 1.2 or 1.3, as the policy's options allow")                    \
+	X(NO_SHARED_CIPHER, "no_shared_cipher", PEER,                                                                  \
+	  "no common cipher suite or group: the backend needs ECDHE with an AEAD, as the policy's options allow")      \
+	X(ALPN_MISMATCH, "alpn_mismatch", PEER,                                                                        \
+	  "the backend did not select the offered ALPN protocol: correct appProtocol or option postern.dev/alpn")      \
+	X(PEER_ALERT, "peer_alert", PEER,                                                                              \
+	  "the backend sent a fatal alert: the detail names it, the backend's log says why")                           \
 	X(HANDSHAKE_FAILED, "handshake_failed", PEER, "the handshake failed: see the detail")                          \
-	X(HANDSHAKE_EOF, "handshake_eof", PEER, "the backend closed during the handshake")                             \
-	X(CERTIFICATE_UNTRUSTED, "certificate_untrusted", PEER, "the chain does not lead to a CA of the policy")       \
+	X(HANDSHAKE_EOF, "handshake_eof", PEER, "the backend closed during the handshake: its own log says why")       \
+	X(CERTIFICATE_UNTRUSTED, "certificate_untrusted", PEER,                                                        \
+	  "the chain does not lead to a CA of the policy: put the CA that issued it into the policy's ConfigMap, or "  \
+	  "let the backend send its intermediates")                                                                    \
 	X(CERTIFICATE_SELF_SIGNED, "certificate_self_signed", PEER, "self-signed: add it to the policy's CA if meant") \
 	X(CERTIFICATE_EXPIRED, "certificate_expired", PEER, "renew the backend's certificate")                         \
 	X(CERTIFICATE_NOT_YET_VALID, "certificate_not_yet_valid", PEER, "check the clocks")                            \
-	X(CERTIFICATE_REVOKED, "certificate_revoked", PEER, "the CRL lists the certificate")                           \
+	X(CERTIFICATE_REVOKED, "certificate_revoked", PEER,                                                            \
+	  "the CRL lists the certificate: give the backend a new one")                                                 \
 	X(CERTIFICATE_INVALID, "certificate_invalid", PEER, "the chain breaks a rule of RFC 5280: see the detail")     \
 	X(IDENTITY_MISMATCH, "identity_mismatch", PEER,                                                                \
-	  "no subject alternative name of the certificate matches the policy's hostname or subjectAltNames")           \
+	  "no subject alternative name of the certificate matches the policy's hostname or subjectAltNames: correct "  \
+	  "the policy, or have the certificate issued anew")                                                           \
 	X(CRL_UNUSABLE, "crl_unusable", PEER, "no valid CRL of the certificate's issuer: renew the policy's crl")      \
-	X(PIN_MISMATCH, "pin_mismatch", PEER, "the certificate's public key is none of the policy's pin-sha256")       \
-	X(CLIENT_CERTIFICATE_REFUSED, "client_certificate_refused", PEER, "the backend wants a client certificate")    \
+	X(PIN_MISMATCH, "pin_mismatch", PEER,                                                                          \
+	  "the certificate's public key is none of the policy's pin-sha256: add the new one, if it was meant to "      \
+	  "change")                                                                                                    \
+	X(CLIENT_CERTIFICATE_REFUSED, "client_certificate_refused", PEER,                                              \
+	  "the backend wants a client certificate: name one in the Gateway's clientCertificateRef, or let the "        \
+	  "backend trust the one it is shown")                                                                         \
 	/* relay and endings */                                                                                        \
-	X(TRUNCATED, "truncated", PEER, "the backend ended without close_notify")                                      \
+	X(TRUNCATED, "truncated", PEER,                                                                                \
+	  "the backend ended without close_notify: it died, or does not close TLS as it must")                         \
 	X(DECRYPT_ERROR, "decrypt_error", PEER, "a record did not authenticate")                                       \
 	X(KEY_UPDATE, "key_update", KERNEL, "the peer rekeyed and this kernel cannot")                                 \
-	X(KEY_LIMIT, "key_limit", KERNEL, "the AEAD limit of the key was reached (RFC 8446 5.5)")                      \
-	X(RENEGOTIATION, "renegotiation", PEER, "the peer asked for renegotiation or post-handshake authentication")   \
+	X(KEY_LIMIT, "key_limit", KERNEL,                                                                              \
+	  "the AEAD limit of the key was reached (RFC 8446 5.5): the next connection has a new one")                   \
+	X(RENEGOTIATION, "renegotiation", PEER,                                                                        \
+	  "the peer asked for renegotiation or post-handshake authentication: turn it off there")                      \
 	X(UNEXPECTED_RECORD, "unexpected_record", PEER, "a record of a type that has no place here")                   \
-	X(GATEWAY_RESET, "gateway_reset", PEER, "the gateway reset the connection")                                    \
-	X(GATEWAY_GAVE_UP, "gateway_gave_up", PEER, "the gateway's own connect timeout ended the attempt")             \
+	X(GATEWAY_RESET, "gateway_reset", PEER, "the gateway reset the connection: its own log says why")              \
+	X(GATEWAY_GAVE_UP, "gateway_gave_up", PEER,                                                                    \
+	  "the gateway's own connect timeout ended the attempt: the backend is slow, or the timeout short")            \
 	X(GATEWAY_ALREADY_TLS, "gateway_already_tls", POLICY, "the gateway speaks TLS itself: do not enrol it")        \
 	X(STALLED, "stalled", PEER, "no byte moved for the stall timeout")                                             \
 	X(IDLE_TIMEOUT, "idle_timeout", LOCAL, "no traffic for the idle timeout")                                      \
@@ -75,7 +100,8 @@
 	X(ESCAPED, "escaped", LOCAL, "a covered socket that was not ours, destroyed")                                  \
 	X(HANDOVER_FAILED, "handover_failed", LOCAL, "the agent that was to go on with it failed: see its log")        \
 	X(DRAIN_TIMEOUT, "drain_timeout", LOCAL, "an agent that was replaced kept it for drainTimeout, and no longer") \
-	X(GATEWAY_REMOVED, "gateway_removed", LOCAL, "the gateway is no longer enrolled")                              \
+	X(GATEWAY_REMOVED, "gateway_removed", LOCAL,                                                                   \
+	  "the gateway is no longer enrolled: nothing to do, if that was meant")                                       \
 	/* limits */                                                                                                   \
 	X(TOO_MANY_CONNECTIONS, "too_many_connections", LOCAL,                                                         \
 	  "raise maxConnections or maxConnectionsPerGateway, or add gateways: the detail says which")                  \
@@ -110,6 +136,8 @@ enum reason_class {
 const char *reason_name(enum postern_reason reason);
 const char *reason_remedy(enum postern_reason reason);
 enum reason_class reason_class(enum postern_reason reason);
+/* Why a direction is not in kernel TLS, and no failure: the connection lives. */
+bool reason_is_of_mode(enum postern_reason reason);
 const char *reason_class_name(enum reason_class class);
 
 /*

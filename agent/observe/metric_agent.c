@@ -135,19 +135,6 @@ static void threads(struct metric_text *text, const struct metric_sources *sourc
 
 /* ---- failures and the kernel ---- */
 
-static bool is_mode_reason(enum postern_reason reason)
-{
-	switch (reason) {
-	case REASON_KTLS_UNAVAILABLE:
-	case REASON_KTLS_UNPROVED:
-	case REASON_KTLS_OFF:
-	case REASON_KTLS_CIPHER:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static void failures(struct metric_text *text, const struct metric_sources *sources)
 {
 	if (!sources->failures)
@@ -155,13 +142,13 @@ static void failures(struct metric_text *text, const struct metric_sources *sour
 	for (unsigned int i = REASON_NONE + 1; i < REASON_COUNT; i++) {
 		enum postern_reason reason = (enum postern_reason)i;
 
-		/* These two are no failures: one has a family of its own, the other lives a second. */
-		if (!is_mode_reason(reason) && reason != REASON_TICKETS_PENDING)
+		if (!reason_is_of_mode(reason))
 			metric_add(text, METRIC_FAILURES, (double)failures_total(sources->failures, reason),
 			           reason_name(reason), reason_class_name(reason_class(reason)));
 	}
 	for (unsigned int i = REASON_NONE + 1; i < REASON_COUNT; i++) {
-		if (is_mode_reason((enum postern_reason)i))
+		/* What waits for tickets is in the kernel a second later. */
+		if (reason_is_of_mode((enum postern_reason)i) && i != REASON_TICKETS_PENDING)
 			metric_add(text, METRIC_KTLS_OFF,
 			           (double)failures_total(sources->failures, (enum postern_reason)i),
 			           reason_name((enum postern_reason)i));

@@ -76,6 +76,19 @@ def nothing_secret(stage):
     g.close()
 
 
+@case("an agent that hangs is waited for once, and not by each command", limit=170)
+def hung(stage):
+    stage.agent.suspend()
+    try:
+        _, files = report(stage)  # 20 commands and more: 10 s for each would be too long
+    finally:
+        stage.agent.resume()
+    for name in ("posternctl/failures.txt", "posternctl/connections.json", "agent/not-asked"):
+        expect_that(f"why in {name}", b"the agent does not answer within" in files[name], files[name])
+    expect_that("the kernel's half", b"8 of 8 hooks attached" in files["posternctl/status.txt"],
+                files["posternctl/status.txt"])
+
+
 @case("with a dead agent there is a report all the same; a file that exists is not touched")
 def dead(stage):
     stage.agent.kill()

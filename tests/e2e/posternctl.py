@@ -177,12 +177,19 @@ def hung(stage):
     stage.agent.suspend()
     try:
         code, text, said = stage.agent.control("connections")
+        status_code, page, _ = stage.agent.control("status")
     finally:
         stage.agent.resume()
-    expect("exit status", code, DEAD)
-    expect_that("why", "the agent does not answer within" in said, said)
+    expect("exit status", (code, status_code), (DEAD, DEAD))
+    expect_that("why, and what to do", "the agent does not answer within" in said and "remedy: it hangs" in said, said)
     for word in (str(g.getsockname()[1]), f"{stage.echo.vip4}:80", "default/demo", "unknown"):
         expect_that(f"{word!r} in the text", word in text, text)
+    expect_that("no numbers that nobody has read", "0 B" not in text and "0.0s" not in text, text)
+    # A dead agent's covered connects are refused; those of one that hangs wait.
+    for words in ("posternd cannot be asked: the agent does not answer", "remedy: it hangs",
+                  "connects wait if its workers hang, too"):
+        expect_that(f"{words!r} in the status", words in page, page)
+    expect_that("not as if it were dead", "are refused" not in page, page)
     g.close()
 
 

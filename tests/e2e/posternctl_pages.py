@@ -93,6 +93,9 @@ def live(stage):
     for words in (("demo", "10.96.0.10:80", "--try"), ("demo", "10.96.0.60:80", "--try"), ("nobody", "10.0.0.1:1")):
         expect_fits("explain", stage.agent.control("--json", "explain", *words)[1])
     expect_fits("status", stage.agent.control("--json", "--bpffs", "/nonexistent/x", "status")[1])
+    # Two policies with the same settings: each uses the CA.
+    users = [each["used_by"] for each in json.loads(stage.agent.control("--json", "certs")[1])]
+    expect("who uses the CA", [sorted(each) for each in users], [["policy default/closed", "policy default/echo"]])
     g.close()
 
 

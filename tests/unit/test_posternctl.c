@@ -91,11 +91,71 @@ static void what_is_wrong_gives_status_1(void **state)
 		if (run_one(fixture, "status") != 1)
 			fail_msg("expected status 1 for %s", rows[i].status);
 		assert_says(fixture, rows[i].says);
+		if (i > 0) /* the agent itself: the first line says it */
+			assert_says(fixture, "Needs attention\n  ");
 		assert_int_equal(run_json(fixture, "status", &document), 1);
 		json_decref(document);
 	}
 	fixture->status = "{\"ready\":true}";
 	assert_int_equal(run_one(fixture, "status"), 0);
+	assert_null(strstr(fixture->output, "Needs attention"));
+}
+
+/* Why TLS is made in user space is no refusal. */
+static void lesser_modes_are_no_failures(void **state)
+{
+	static const char status[] =
+	        "{\"ready\":true,\"failures\":{\"ktls_off\":3,\"not_tls\":2,\"tickets_pending\":1}}";
+	struct fixture *fixture = *state;
+	const char *refused;
+
+	fixture->status = status;
+	start_agent(fixture);
+	assert_int_equal(run_one(fixture, "status"), 0);
+	refused = strstr(fixture->output, "Refused and reset connections");
+	assert_non_null(refused);
+	assert_non_null(strstr(refused, "2 not_tls"));
+	assert_null(strstr(refused, "ktls_off"));
+	assert_null(strstr(refused, "tickets_pending"));
+	assert_says(fixture, "3 ktls_off");
+}
+
+/* What was left out is not told as if there were none, and nonsense finds nothing because it is nonsense. */
+static void filters(void **state)
+{
+	static const struct {
+		const char *words[4];
+		int status;
+		const char *says;
+	} rows[] = {
+	        {{"failures", "--reason", "not_t"}, 0, "no failure that fits, of 1"},
+	        {{"failures", "--reason", "key_"}, 0, "key_limit"},
+	        {{"failures", "--reason", "xyz"}, 2, "\"xyz\" is no reason, and none begins so"},
+	        {{"connections", "--gateway", "nobody"}, 0, "no live connection that fits, of 1"},
+	        {{"connections", "--destination", "abc"}, 2, "\"abc\" is no ADDRESS[:PORT] and no :PORT"},
+	        {{"connections", "--destination", ":99999"}, 2, "is no ADDRESS[:PORT]"},
+	        {{"connections", "--destination", "10.0.0.1:x"}, 2, "is no ADDRESS[:PORT]"},
+	        {{"connections", "--destination", "[fd00::7"}, 2, "is no ADDRESS[:PORT]"},
+	        {{"connections", "--destination", "\x1b[2J"}, 2, "\"\\x1b[2J\" is no"},
+	        {{"connections", "--destination", ""}, 2, "--destination needs a value"},
+	        {{"connections", "--destination", ":80"}, 0, "10.0.0.1:80"},
+	        {{"connections", "--destination", "10.0.0.1"}, 0, "10.0.0.1:80"},
+	        {{"connections", "--destination", "10.0.0.1:80"}, 0, "10.0.0.1:80"},
+	        {{"connections", "--destination", "fd00::7"}, 0, "that fits, of 1"},
+	        {{"connections", "--destination", "[fd00::7]"}, 0, "that fits, of 1"},
+	        {{"connections", "--destination", "[fd00::7]:443"}, 0, "that fits, of 1"},
+	};
+	static const char list[] =
+	        "[{\"gateway\":\"shop/edge\",\"destination\":\"10.0.0.1:80\",\"reason\":\"key_limit\"}]";
+	struct fixture *fixture = *state;
+
+	fixture->connections = fixture->failures = list;
+	start_agent(fixture);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (run(fixture, rows[i].words) != rows[i].status)
+			fail_msg("%s %s: expected status %d", rows[i].words[0], rows[i].words[2], rows[i].status);
+		assert_says(fixture, rows[i].says);
+	}
 }
 
 static const char hostile_rows[] =
@@ -257,6 +317,10 @@ static void usage(void **state)
 	        {{"check", "--watch"}, 2, "check cannot be watched"},
 	        {{"status", "--watch=soon"}, 2, "\"soon\" is no number of seconds"},
 	        {{"status", "--mode", "ktls"}, 2, "--mode belongs to connections"},
+	        {{"certs", "--reason", "x"}, 2, "--reason belongs to failures and trace\n"},
+	        {{"check", "--policy", "x"},
+	         2,
+	         "--policy belongs to connections, policies, destinations and failures\n"},
 	        {{"failures", "--reason="}, 2, "--reason needs a value"},
 	        {{"help", "foo"}, 2, "\"foo\" is no command"},
 	        {{"help", "status", "check"}, 2, "one command at a time"},
@@ -320,6 +384,8 @@ int main(void)
 	        TEST(good_status_page),
 	        TEST(status_is_the_default_and_the_json_is_the_agents),
 	        TEST(what_is_wrong_gives_status_1),
+	        TEST(lesser_modes_are_no_failures),
+	        TEST(filters),
 	        TEST(hostile_values_are_escaped),
 	        TEST(nonsense_documents),
 	        TEST(dead_agent),

@@ -77,7 +77,7 @@ static enum agent_answer read_answer(int fd, char **text, size_t *size, char *er
 		if (got == -1 && errno == EINTR)
 			continue;
 		if (got == -1 && errno == EAGAIN)
-			return fail(AGENT_UNKNOWN, error, error_size, "the agent does not answer within %d s",
+			return fail(AGENT_HUNG, error, error_size, "the agent does not answer within %d s",
 			            ANSWER_TIMEOUT_SECONDS);
 		if (got == -1)
 			return fail(AGENT_UNKNOWN, error, error_size, "the agent's answer: %s", strerror(errno));
@@ -86,6 +86,13 @@ static enum agent_answer read_answer(int fd, char **text, size_t *size, char *er
 	*text = TAKE_PTR(buffer);
 	*size = used;
 	return AGENT_ANSWERED;
+}
+
+static char given_up[256];
+
+void agent_give_up(const char *reason)
+{
+	(void)snprintf(given_up, sizeof(given_up), "%s", reason);
 }
 
 enum agent_answer agent_ask(const char *run_dir, const char *command, json_type expected, json_t **answer, char *error,
@@ -97,9 +104,12 @@ enum agent_answer agent_ask(const char *run_dir, const char *command, json_type 
 	json_error_t json_error;
 	size_t size = 0;
 	json_t *document;
-	enum agent_answer result = connect_agent(run_dir, &fd, error, error_size);
 	int length = snprintf(line, sizeof(line), "%s\n", command);
+	enum agent_answer result;
 
+	if (given_up[0])
+		return fail(AGENT_HUNG, error, error_size, "%s", given_up);
+	result = connect_agent(run_dir, &fd, error, error_size);
 	if (result != AGENT_ANSWERED)
 		return result;
 	if (send(fd, line, (size_t)length, MSG_NOSIGNAL) != length)

@@ -23,8 +23,10 @@ void both_print_kernel(const struct options *options, const char *error, bool pi
 	putchar('\n');
 }
 
-static void print_page(const struct options *options, const struct both_list *list, const struct both *result)
+static void print_page(const struct options *options, const struct both_list *list, const struct both *result,
+                       size_t before)
 {
+	char none[NONE_TEXT_MAX];
 	struct table *table = table_new(list->headings);
 	size_t index;
 	json_t *row;
@@ -36,7 +38,7 @@ static void print_page(const struct options *options, const struct both_list *li
 	if (index == 0 && result->kernel_error[0] && result->agent != AGENT_ANSWERED)
 		table_discard(table);
 	else
-		table_print_or(table, list->none);
+		table_print_or(table, none_text(list->none, before, none));
 }
 
 static int status_of(const struct both *result)
@@ -52,8 +54,11 @@ int both_command(const struct options *options, const struct both_list *list)
 {
 	static const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
 	struct both result = {0};
+	size_t before;
 	int status;
 
+	if (!filters_make_sense(options))
+		return EXIT_USAGE;
 	list->look(options, &result);
 	if (result.differences && result.agent == AGENT_ANSWERED) {
 		json_decref(result.rows);
@@ -62,10 +67,11 @@ int both_command(const struct options *options, const struct both_list *list)
 		list->look(options, &result);
 	}
 	status = status_of(&result);
+	before = json_array_size(result.rows);
 	result.rows = rows_wanted(options, result.rows);
 	if (options->json)
 		return print_json(options, result.rows) == EXIT_FINE ? status : EXIT_WRONG;
-	print_page(options, list, &result);
+	print_page(options, list, &result, before);
 	json_decref(result.rows);
 	return status;
 }

@@ -195,6 +195,17 @@ static void add_machine(struct report *report)
 	}
 }
 
+/* One that hangs is waited for once, and not by each command. */
+static void give_up_on_hung(const struct options *options)
+{
+	json_t *status = NULL;
+	char error[256];
+
+	if (agent_ask(options->run_dir, "status", JSON_OBJECT, &status, error, sizeof(error)) == AGENT_HUNG)
+		agent_give_up(error);
+	json_decref(status);
+}
+
 static void add_commands(struct report *report)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(reported); i++) {
@@ -257,6 +268,7 @@ int command_bugreport(const struct options *options)
 	report.fd = fd;
 	(void)snprintf(line, sizeof(line), "posternctl %.100s\n", postern_version);
 	add(&report, "version", line, strlen(line));
+	give_up_on_hung(options);
 	add_commands(&report);
 	add_kernel(&report);
 	add_process(&report);

@@ -181,11 +181,28 @@ static void ask_help(struct command_line *line)
 	line->command = find_command("help");
 }
 
+/* "--reason belongs to failures and trace" */
+static void complain_of_owner(const struct option_form *form)
+{
+	const char *last = strrchr(form->commands, ' ');
+
+	fprintf(stderr, "posternctl: %s belongs to ", form->name);
+	for (const char *at = form->commands; *at; at++) {
+		if (at == last)
+			fputs(" and ", stderr);
+		else if (*at == ' ')
+			fputs(", ", stderr);
+		else
+			fputc(*at, stderr);
+	}
+	fputc('\n', stderr);
+}
+
 /* What goes with some commands only must have been given with one of them. */
 static bool options_suit(const struct command_line *line)
 {
 	if (line->owned && !option_belongs(line->owned, line->command)) {
-		fprintf(stderr, "posternctl: %s belongs to %s\n", line->owned->name, line->owned->commands);
+		complain_of_owner(line->owned);
 		return false;
 	}
 	if (line->options.watch && !line->command->watch) {

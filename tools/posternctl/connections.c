@@ -158,10 +158,15 @@ static void add_notes(struct table *table, const json_t *row)
 
 static void add_row(struct table *table, const json_t *row)
 {
-	char sent[AMOUNT_TEXT_MAX];
-	char received[AMOUNT_TEXT_MAX];
-	char age[AMOUNT_TEXT_MAX];
+	char sent[AMOUNT_TEXT_MAX] = "-";
+	char received[AMOUNT_TEXT_MAX] = "-";
+	char age[AMOUNT_TEXT_MAX] = "-";
 
+	if (strcmp(text_of(row, "to_backend"), "unknown") != 0) { /* the kernel alone knows of it, and not how much */
+		(void)format_bytes(number_of(row, "bytes_to_backend"), sent);
+		(void)format_bytes(number_of(row, "bytes_to_gateway"), received);
+		(void)format_age(real_of(row, "age_seconds"), age);
+	}
 	table_cell(table, COLOUR_BOLD, "%s", text_of(row, "gateway"));
 	table_cell(table, COLOUR_NONE, "%lld", number_of(row, "gateway_port"));
 	table_cell(table, COLOUR_NONE, "%s", text_of(row, "destination"));
@@ -172,9 +177,9 @@ static void add_row(struct table *table, const json_t *row)
 	table_cell(table, mode_colour(text_of(row, "to_backend")), "%s%s", truth_of(row, "lane") ? "lane+" : "",
 	           text_of(row, "to_backend"));
 	table_cell(table, mode_colour(text_of(row, "to_gateway")), "%s", text_of(row, "to_gateway"));
-	table_cell(table, COLOUR_NONE, "%s", format_bytes(number_of(row, "bytes_to_backend"), sent));
-	table_cell(table, COLOUR_NONE, "%s", format_bytes(number_of(row, "bytes_to_gateway"), received));
-	table_cell(table, COLOUR_NONE, "%s", format_age(real_of(row, "age_seconds"), age));
+	table_cell(table, COLOUR_NONE, "%s", sent);
+	table_cell(table, COLOUR_NONE, "%s", received);
+	table_cell(table, COLOUR_NONE, "%s", age);
 	add_notes(table, row);
 }
 

@@ -120,11 +120,12 @@ static bool is_clean(const json_t *document)
 	return number_of(document, "wire_not_tls") == 0 && number_of(document, "escaped") == 0;
 }
 
-static void print_page(const json_t *document)
+static void print_page(const json_t *document, bool from_the_first)
 {
 	terminal_printf(COLOUR_BOLD, "Evidence of postern %s on Linux %s", text_of(document, "version"),
 	                text_of(document, "kernel"));
-	printf("\n  from %s until %s\n", text_of(document, "since"), text_of(document, "now"));
+	printf("\n  from %s until %s\n", from_the_first ? "the first record" : text_of(document, "since"),
+	       text_of(document, "now"));
 	printf("  policy in force, SHA-256 over every destination and its settings: %s\n",
 	       text_of(document, "policy_digest"));
 	printf("  configuration in force, SHA-256 over every setting: %s\n", text_of(document, "configuration_digest"));
@@ -139,6 +140,7 @@ static void print_page(const json_t *document)
 	print_never(document, "wire_not_tls", "a packet of a backend's connection that was no TLS, dropped");
 	print_never(document, "escaped", "a covered connection that was not ours, destroyed");
 	print_never(document, "guard_payload_dropped", "payload towards a covered address, dropped at the gateway");
+	putchar('\n');
 	print_proof(json_object_get(document, "proof"));
 }
 
@@ -160,7 +162,7 @@ int command_evidence(const struct options *options)
 	status = is_clean(document) && !text_of(document, "problem")[0] ? EXIT_FINE : EXIT_WRONG;
 	if (options->json)
 		return print_json(options, document) == EXIT_FINE ? status : EXIT_WRONG;
-	print_page(document);
+	print_page(document, since == 0);
 	json_decref(document);
 	return status;
 }

@@ -27,7 +27,7 @@ static void add_row(struct table *table, const json_t *row)
 		table_note(table, COLOUR_DIM, "remedy: %s", text_of(row, "remedy"));
 }
 
-static void print_page(const json_t *rows)
+static void print_page(const json_t *rows, size_t before)
 {
 	static const char *const headings[] = {"TIME", "GATEWAY", "PORT", "DESTINATION", "POLICY", "REASON", NULL};
 	struct table *table;
@@ -35,7 +35,10 @@ static void print_page(const json_t *rows)
 	json_t *row;
 
 	if (json_array_size(rows) == 0) {
-		puts("no connection was refused or reset since the agent started");
+		char none[NONE_TEXT_MAX];
+
+		puts(before ? none_text("no failure", before, none)
+		            : "no connection was refused or reset since the agent started");
 		return;
 	}
 	table = table_new(headings);
@@ -97,17 +100,21 @@ static int follow(const struct options *options)
 int command_failures(const struct options *options)
 {
 	json_t *rows = NULL;
+	size_t before;
 	int status;
 
+	if (!filters_make_sense(options))
+		return EXIT_USAGE;
 	if (options->watch)
 		return follow(options);
 	status = ask_or_complain(options, "failures", JSON_ARRAY, &rows);
 	if (status)
 		return status;
+	before = json_array_size(rows);
 	rows = rows_wanted(options, rows);
 	if (options->json)
 		return print_json(options, rows);
-	print_page(rows);
+	print_page(rows, before);
 	json_decref(rows);
 	return EXIT_FINE;
 }

@@ -10,7 +10,7 @@ static void print_option(const struct option_form *form)
 
 	(void)snprintf(shown, sizeof(shown), "%s%s%s", form->name, form->value ? " " : "",
 	               form->value ? form->value : "");
-	printf("  %-28s %s\n", shown, form->help);
+	printf("  %-30s %s\n", shown, form->help);
 }
 
 static void help_all(void)
@@ -22,7 +22,7 @@ static void help_all(void)
 
 		(void)snprintf(shown, sizeof(shown), "%s%s%s", command->name, command->operands ? " " : "",
 		               command->operands ? command->operands : "");
-		printf("  %-28s %s\n", shown, command->summary);
+		printf("  %-30s %s\n", shown, command->summary);
 	}
 	printf("\n");
 	for (const struct option_form *form = option_forms; form->name; form++)

@@ -97,13 +97,16 @@ int command_policies(const struct options *options)
 	                                       "ALPN",   "DESTINATIONS", NULL};
 	json_t *rows = NULL;
 	struct table *table;
+	char none[NONE_TEXT_MAX];
 	bool all_accepted;
+	size_t before;
 	size_t index;
 	json_t *row;
 	int status = ask_or_complain(options, "policies", JSON_ARRAY, &rows);
 
 	if (status)
 		return status;
+	before = json_array_size(rows);
 	rows = wanted_policies(options, rows, &all_accepted);
 	status = all_accepted ? EXIT_FINE : EXIT_WRONG;
 	if (options->json)
@@ -111,7 +114,7 @@ int command_policies(const struct options *options)
 	table = table_new(headings);
 	json_array_foreach (rows, index, row)
 		add_row(table, row);
-	table_print_or(table, "no policy");
+	table_print_or(table, none_text("no policy", before, none));
 	json_decref(rows);
 	return status;
 }

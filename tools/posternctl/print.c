@@ -33,6 +33,8 @@ enum exit_status complain_of_agent(enum agent_answer answer, const char *reason,
 	        safe, after);
 	if (answer == AGENT_DEAD)
 		fprintf(stderr, "posternctl: remedy: " REMEDY_DEAD "\n");
+	if (answer == AGENT_HUNG)
+		fprintf(stderr, "posternctl: remedy: " REMEDY_HUNG "\n");
 	return EXIT_DEAD;
 }
 
@@ -80,6 +82,15 @@ const char *format_age(double seconds, char text[static AMOUNT_TEXT_MAX])
 	else
 		(void)snprintf(text, AMOUNT_TEXT_MAX, "%llud %lluh", whole / 86400, whole % 86400 / 3600);
 	return text;
+}
+
+bool is_mode_reason(const char *reason)
+{
+	for (unsigned int i = 0; i < REASON_COUNT; i++) {
+		if (strcmp(reason_name((enum postern_reason)i), reason) == 0)
+			return reason_is_of_mode((enum postern_reason)i);
+	}
+	return false;
 }
 
 const char *remedy_of(const char *reason)

@@ -13,6 +13,7 @@
 #define REMEDY_DEAD                                                                                                    \
 	"start posternd (systemctl start posternd, or its DaemonSet); its log says why it ended; --run-dir if it has " \
 	"another one"
+#define REMEDY_HUNG "it hangs or was stopped: `posternctl bugreport`, then restart posternd"
 
 /*
  * Ask the agent. EXIT_FINE, or EXIT_DEAD, or EXIT_WRONG if it lives and has no such answer; what is wrong was printed
@@ -36,6 +37,11 @@ const char *format_bytes(long long bytes, char text[static AMOUNT_TEXT_MAX]);
 /* "0.5s", "3m 2s", "2h 5m", "4d 1h" */
 const char *format_age(double seconds, char text[static AMOUNT_TEXT_MAX]);
 
+/* "1 policy", "3 policies" */
+#define COUNTED(count, one, many) (size_t)(count), (count) == 1 ? (one) : (many)
+
+/* Is it, by its name, why a direction is not in kernel TLS, and no failure? */
+bool is_mode_reason(const char *reason);
 /* The remedy of a reason by its name (base/reason.h); "" if the name is unknown to this posternctl. */
 const char *remedy_of(const char *reason);
 

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct options;
 
@@ -16,6 +17,13 @@ struct options;
 bool row_wanted(const struct options *options, const json_t *row);
 /* The rows that are wanted; takes the list over. NULL: out of memory. */
 json_t *rows_wanted(const struct options *options, json_t *rows);
+
+/* Can the filters find anything at all? False after a message: nonsense is not told as "none". */
+bool filters_make_sense(const struct options *options);
+
+#define NONE_TEXT_MAX 96
+/* "no policy", or "no policy that fits, of 5" where so many were left out. */
+const char *none_text(const char *none, size_t before, char text[static NONE_TEXT_MAX]);
 
 bool name_fits(const char *wanted, const char *name);
 bool destination_fits(const char *wanted, const char *destination);

@@ -80,7 +80,10 @@ static bool all_is_well(const json_t *document)
 
 static const char *agent_word(enum agent_answer agent)
 {
-	return agent == AGENT_ANSWERED ? "running" : agent == AGENT_DEAD ? "dead" : "unknown";
+	return agent == AGENT_ANSWERED ? "running"
+	       : agent == AGENT_DEAD   ? "dead"
+	       : agent == AGENT_HUNG   ? "hung"
+	                               : "unknown";
 }
 
 /* The agent's document, or {"ready": false, "reason"}; with "agent", "kernel" and "disagreements". NULL: no memory. */

@@ -21,6 +21,8 @@ bool hooks_are_whole(const json_t *hooks);
 json_t *status_look_twice(const struct options *options, enum agent_answer *agent);
 
 void print_status_page(const json_t *document);
+/* status_wrong.c: a line for each thing that makes the exit status 1, with where to go on; nothing if all is well. */
+void print_what_is_wrong(const json_t *document);
 void print_dead_page(const json_t *document, const struct options *options);
 
 /* status_proof.c: per direction and version, the best proved mode of each cipher; then what went wrong. */

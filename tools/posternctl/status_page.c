@@ -124,6 +124,11 @@ static void condition(struct table *table, const json_t *condition, const char *
 		table_cell(table, COLOUR_BAD, "not %s: %s", good, text_of(condition, "reason"));
 }
 
+static bool says_nothing(const json_t *accepted)
+{
+	return truth_of(accepted, "status") && strcmp(text_of(accepted, "message"), "the policy is in force") == 0;
+}
+
 /* Dozens of Gateways are a number. */
 static void note_ancestors(struct table *table, const json_t *policy)
 {
@@ -163,9 +168,9 @@ static void print_policies(const json_t *document)
 		condition(table, accepted, "accepted");
 		condition(table, references, "resolved");
 		table_cell(table, COLOUR_NONE, "%lld", number_of(policy, "destinations"));
-		if (text_of(accepted, "message")[0])
+		/* When they are true they say that there is nothing to say, as a rule. */
+		if (text_of(accepted, "message")[0] && !says_nothing(accepted))
 			table_note(table, COLOUR_NONE, "%s", text_of(accepted, "message"));
-		/* When it is true it only says that there is nothing to say. */
 		if (!truth_of(references, "status") && text_of(references, "message")[0])
 			table_note(table, COLOUR_NONE, "%s", text_of(references, "message"));
 		note_ancestors(table, policy);
@@ -319,20 +324,20 @@ static void print_counters(const json_t *document)
 	}
 }
 
-static void print_failures(const json_t *document)
+static void print_reasons(const json_t *document, const char *title, bool of_mode)
 {
 	const char *name;
 	json_t *value;
 	bool first = true;
 
 	json_object_foreach (json_object_get(document, "failures"), name, value) {
-		if (json_integer_value(value) == 0)
+		if (json_integer_value(value) == 0 || is_mode_reason(name) != of_mode)
 			continue;
 		if (first)
-			heading("Refused and reset connections (posternctl failures shows the last ones)");
+			heading(title);
 		first = false;
 		printf("  %12" JSON_INTEGER_FORMAT " ", json_integer_value(value));
-		terminal_put(COLOUR_BAD, name);
+		terminal_put(of_mode ? COLOUR_WARN : COLOUR_BAD, name);
 		terminal_printf(COLOUR_DIM, "  %s", remedy_of(name));
 		putchar('\n');
 	}
@@ -369,9 +374,10 @@ static void print_kernel(const json_t *kernel)
 		terminal_printf(COLOUR_BAD, "the kernel cannot be read whole: %s", text_of(kernel, "error"));
 	else if (truth_of(kernel, "pinned"))
 		terminal_printf(COLOUR_NONE,
-		                "the kernel, by %s: %zu gateways with hooks, %lld TLS, %lld refused and %lld plain "
+		                "the kernel, by %s: %zu %s with hooks, %lld TLS, %lld refused and %lld plain "
 		                "destinations, %lld guarded ports",
-		                text_of(kernel, "reader"), json_array_size(json_object_get(kernel, "gateways")),
+		                text_of(kernel, "reader"),
+		                COUNTED(json_array_size(json_object_get(kernel, "gateways")), "gateway", "gateways"),
 		                number_of(destinations, "tls"), number_of(destinations, "deny"),
 		                number_of(destinations, "plain"), number_of(kernel, "guarded_ports"));
 	else
@@ -386,6 +392,7 @@ void print_status_page(const json_t *document)
 	print_kernel(json_object_get(document, "kernel"));
 	print_switches(document);
 	print_system_ca(document);
+	print_what_is_wrong(document);
 	print_gateways(document);
 	print_gateway_objects(document);
 	print_policies(document);
@@ -393,13 +400,25 @@ void print_status_page(const json_t *document)
 	print_source_watches(document);
 	print_findings(document);
 	print_source_notes(document);
+	putchar('\n');
 	print_proof(json_object_get(document, "proof"));
 	print_counters(document);
-	print_failures(document);
+	print_reasons(document, "Connections not in kernel TLS, or not yet: they live", true);
+	print_reasons(document, "Refused and reset connections (posternctl failures shows the last ones)", false);
 	print_observed(document);
 }
 
-static void print_kernel_gateway(const json_t *gateway)
+/* What becomes of its covered connects without an agent that answers. */
+static const char *fate_of_covered(const char *agent)
+{
+	if (strcmp(agent, "dead") == 0)
+		return "; covered and guarded connects are refused, others pass";
+	if (strcmp(agent, "hung") == 0)
+		return "; covered and guarded connects wait if its workers hang, too; others pass";
+	return "; covered and guarded connects go to the agent, others pass";
+}
+
+static void print_kernel_gateway(const json_t *gateway, const char *agent)
 {
 	const char *mode = text_of(gateway, "mode");
 
@@ -411,7 +430,7 @@ static void print_kernel_gateway(const json_t *gateway)
 	else if (strcmp(mode, "observe") == 0)
 		terminal_put(COLOUR_WARN, "; mode observe: connects pass as the gateway makes them");
 	else
-		terminal_put(COLOUR_GOOD, "; covered and guarded connects are refused, others pass");
+		terminal_put(strcmp(agent, "dead") == 0 ? COLOUR_GOOD : COLOUR_WARN, fate_of_covered(agent));
 	if (!truth_of(gateway, "guarded"))
 		terminal_put(COLOUR_BAD, "; the guard is off");
 	putchar('\n');
@@ -422,15 +441,16 @@ void print_dead_page(const json_t *document, const struct options *options)
 	const json_t *kernel = json_object_get(document, "kernel");
 	const json_t *destinations = json_object_get(kernel, "destinations");
 	const json_t *gateways = json_object_get(kernel, "gateways");
+	const char *agent = text_of(document, "agent");
+	bool dead = strcmp(agent, "dead") == 0;
 	size_t index;
 	json_t *gateway;
 
-	terminal_put(COLOUR_BAD, strcmp(text_of(document, "agent"), "dead") == 0 ? "posternd is not running"
-	                                                                         : "posternd cannot be asked");
+	terminal_put(COLOUR_BAD, dead ? "posternd is not running" : "posternd cannot be asked");
 	terminal_printf(COLOUR_NONE, ": %s", text_of(document, "reason"));
 	putchar('\n');
-	if (strcmp(text_of(document, "agent"), "dead") == 0) {
-		terminal_put(COLOUR_DIM, "remedy: " REMEDY_DEAD);
+	if (dead || strcmp(agent, "hung") == 0) {
+		terminal_put(COLOUR_DIM, dead ? "remedy: " REMEDY_DEAD : "remedy: " REMEDY_HUNG);
 		putchar('\n');
 	}
 	heading("What the kernel does meanwhile");
@@ -448,7 +468,7 @@ void print_dead_page(const json_t *document, const struct options *options)
 		return;
 	}
 	json_array_foreach (gateways, index, gateway)
-		print_kernel_gateway(gateway);
+		print_kernel_gateway(gateway, agent);
 	if (json_array_size(gateways) == 0)
 		puts("  no gateway has hooks");
 	printf("  destinations in the kernel's map: %lld tls, %lld deny, %lld plain\n", number_of(destinations, "tls"),

@@ -120,7 +120,6 @@ void print_proof(const json_t *proof)
 	size_t index;
 	json_t *hook;
 
-	putchar('\n');
 	terminal_put(COLOUR_BOLD, "Proved on this kernel");
 	printf(" (%lld ms, kernel TLS: %s)\n", number_of(proof, "milliseconds"),
 	       truth_of(proof, "kernel_tls") ? "yes" : "no");
