@@ -5,15 +5,16 @@
 #include "base/version.h"
 #include "posternctl.h"
 
+/* Over a change of the ABI number an upgrade drains connections instead of handing them over. */
 int command_version(const struct options *options)
 {
 	json_t *document;
 
 	if (!options->json) {
-		printf("posternctl %s\n", postern_version);
+		printf("posternctl %s (ABI %u)\n", postern_version, postern_abi_version);
 		return EXIT_FINE;
 	}
-	document = json_pack("{s:s}", "version", postern_version);
+	document = json_pack("{s:s, s:I}", "version", postern_version, "abi", (json_int_t)postern_abi_version);
 	if (!document)
 		return EXIT_WRONG;
 	(void)json_dumpf(document, stdout, JSON_INDENT(2));
