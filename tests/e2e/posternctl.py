@@ -4,17 +4,20 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from lib.case import case, expect, expect_that, main, skip
+from lib.case import case, expect, expect_error, expect_that, main, skip
 from lib.paths import POSTERNCTL
 from lib.played_agent import PlayedAgent
 from lib.process import Process, run
+from lib.sockets import finish_connect
 from lib.stage import Stage
 from lib.waiting import until
+from lib.world import Service
 
 FINE, WRONG, USAGE, DEAD, DISAGREE = range(5)
 
@@ -204,13 +207,39 @@ def watched(stage):
     expect("each is a whole document", [json.loads(line)["ready"] for line in process.lines[:3]], [True] * 3)
 
 
+@case("failures --watch: each new one once, in its order, as a line with the gateway's port and the remedy")
+def followed(stage):
+    closed = stage.publish(Service("closed", 60, target=9060, hostname="echo.example"))
+    stage.agent.until_policy("closed")
+
+    def refused():
+        with stage.gateway.start_connect(closed.vip4, 80) as g:
+            port = g.getsockname()[1]
+            expect_error("connect", lambda: finish_connect(g, 10), ConnectionRefusedError)
+            return port
+    refused()  # before: not shown
+    process = Process([POSTERNCTL, "--run-dir", stage.run_directory, "--bpffs", stage.bpffs, "failures", "--watch", "0.1"])
+    try:
+        until(lambda: refused() and process.mark(), 20, "a line")  # from when it watches on
+        ports = [refused() for _ in range(3)]
+        process.wait_for(f":{ports[-1]} ")
+    finally:
+        process.kill()
+    seen = [int(re.fullmatch(r"\S+ default/demo:(\d+) -> \S+ default/closed backend_refused.* \(.+\)", line)[1])
+            for line in process.lines]
+    rows = [row["gateway_port"] for row in reversed(stage.agent.failures())]
+    expect("ports, in the order of the list", seen, rows[-len(seen):])
+    expect_that("not what was before it", len(seen) < len(rows), rows)
+
+
 @case("a dead agent: status 3, and the kernel's truth: every hook, what happens to connects, what is in the map")
 def dead(stage):
+    covered = stage.agent.status()["expected"]["tls"]
     stage.agent.kill()
     code, text, _ = stage.agent.control("status")
     expect("exit status", code, DEAD)
     for words in ("posternd is not running", "read by bpftool", "default/demo", "8 of 8 hooks attached",
-                  "covered and guarded connects are refused", "4 tls"):
+                  "covered and guarded connects are refused", f"{covered} tls"):
         expect_that(f"{words!r} in the text", words in text, text)
     for words in (["connections"], ["failures"], ["--json", "failures"]):
         expect(f"exit status of {words}", stage.agent.control(*words)[0], DEAD)

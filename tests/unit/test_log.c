@@ -8,8 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -278,6 +280,49 @@ static void test_lines_are_json(void **state)
 	json_decref(line);
 }
 
+/* As systemd says it: the device and the inode of what it reads. */
+static void set_journal(unsigned long difference)
+{
+	struct stat status;
+	char stream[64];
+
+	assert_int_equal(fstat(STDERR_FILENO, &status), 0);
+	(void)snprintf(stream, sizeof(stream), "%lu:%lu", (unsigned long)status.st_dev,
+	               (unsigned long)status.st_ino + difference);
+	assert_int_equal(setenv("JOURNAL_STREAM", stream, 1), 0);
+}
+
+static void test_the_journal_gets_priorities(void **state)
+{
+	static const char *const wanted[] = {"<3>level=error subsystem=", "<4>level=warning subsystem=",
+	                                     "<6>level=info subsystem=", "<3>{\"level\":\"error\",", "time=2"};
+	_cleanup_free_ char *text = NULL;
+	struct reader reader;
+	char *rest, *line;
+
+	(void)state;
+	begin(&reader, 65536);
+	set_journal(0);
+	log_error("one", "%s", "");
+	log_warning("two", "%s", "");
+	log_info("three", "%s", "");
+	log_set_format(LOG_FORMAT_JSON);
+	log_error("four", "%s", "");
+	log_set_format(LOG_FORMAT_LOGFMT);
+	set_journal(1); /* somebody's who was started by a service, and writes elsewhere */
+	log_error("five", "%s", "");
+	assert_int_equal(unsetenv("JOURNAL_STREAM"), 0);
+	text = take(&reader);
+	end(&reader);
+	rest = text;
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		line = strsep(&rest, "\n");
+		assert_non_null(line);
+		if (strncmp(line, wanted[i], strlen(wanted[i])) != 0)
+			fail_msg("line %zu: expected %s..., seen %s", i, wanted[i], line);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +333,7 @@ int main(void)
 	        cmocka_unit_test(test_each_subsystem_has_its_level),
 	        cmocka_unit_test(test_json_members),
 	        cmocka_unit_test(test_lines_are_json),
+	        cmocka_unit_test(test_the_journal_gets_priorities),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,9 +81,15 @@ static int follow(const struct options *options)
 
 	do {
 		json_t *rows = NULL;
+		size_t count;
 
 		status = ask_or_complain(options, "failures", JSON_ARRAY, &rows);
-		for (size_t i = count_new(rows, last); i > 0 && !first; i--)
+		count = count_new(rows, last);
+		if (last && count && count == json_array_size(rows))
+			fputs("posternctl: the agent does not know any more what came before these; some may be "
+			      "missing\n",
+			      stderr);
+		for (size_t i = count; i > 0 && !first; i--)
 			if (row_wanted(options, json_array_get(rows, i - 1)))
 				print_line(options, json_array_get(rows, i - 1));
 		if (json_array_size(rows)) {
