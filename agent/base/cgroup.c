@@ -5,13 +5,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 
-static bool path_of(const char *cgroup, char path[static PATH_MAX])
+static bool path_of(const char *cgroup, const char *file, char path[static PATH_MAX])
 {
-	return snprintf(path, PATH_MAX, "%s/cgroup.procs", cgroup) < PATH_MAX;
+	return snprintf(path, PATH_MAX, "%s/%s", cgroup, file) < PATH_MAX;
 }
 
 bool cgroup_for_each_process(const char *cgroup, bool (*each)(void *context, pid_t process), void *context)
@@ -20,7 +21,7 @@ bool cgroup_for_each_process(const char *cgroup, bool (*each)(void *context, pid
 	char path[PATH_MAX];
 	int process;
 
-	if (path_of(cgroup, path))
+	if (path_of(cgroup, "cgroup.procs", path))
 		file = fopen(path, "re");
 	while (file && fscanf(file, "%d", &process) == 1) {
 		if (!each(context, process))
@@ -29,12 +30,27 @@ bool cgroup_for_each_process(const char *cgroup, bool (*each)(void *context, pid
 	return true;
 }
 
+bool cgroup_is_populated(const char *cgroup)
+{
+	_cleanup_fclose_ FILE *file = NULL;
+	char path[PATH_MAX], key[32];
+	int value;
+
+	if (path_of(cgroup, "cgroup.events", path))
+		file = fopen(path, "re");
+	while (file && fscanf(file, "%31s %d", key, &value) == 2) {
+		if (strcmp(key, "populated") == 0)
+			return value;
+	}
+	return false;
+}
+
 int cgroup_join(const char *cgroup)
 {
 	_cleanup_close_ int fd = -1;
 	char path[PATH_MAX];
 
-	if (!path_of(cgroup, path))
+	if (!path_of(cgroup, "cgroup.procs", path))
 		return -ENAMETOOLONG;
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	return fd >= 0 && write(fd, "0", 1) == 1 ? 0 : -errno;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * cgroup.h: the processes of a cgroup2, by its cgroup.procs (Documentation/admin-guide/cgroup-v2.rst). Paths are those
- * of directories below the mount. Any thread; no state.
+ * cgroup.h: the processes of a cgroup2, by its cgroup.procs and cgroup.events
+ * (Documentation/admin-guide/cgroup-v2.rst). Paths are those of directories below the mount. Any thread; no state.
  */
 #ifndef POSTERN_BASE_CGROUP_H
 #define POSTERN_BASE_CGROUP_H
@@ -14,6 +14,8 @@
  * no number here. False: `each` has ended it. A cgroup that is gone, or cannot be read, has none.
  */
 bool cgroup_for_each_process(const char *cgroup, bool (*each)(void *context, pid_t process), void *context);
+/* Does a process run in it, or in one below it? False, too, if it is gone, or cannot be read. */
+bool cgroup_is_populated(const char *cgroup);
 /* The calling process goes there, with all its threads. 0 or negative errno. */
 int cgroup_join(const char *cgroup);
 

@@ -81,6 +81,7 @@ struct enrolment {
 	bool served;             /* the workers have its listeners */
 	bool raced;              /* a process of the Pod ran before its hooks were on, and no gate held it */
 	bool out_of_reach;       /* no hook sees what the Pod does */
+	bool outlives_object;    /* the Pod was deleted, and its processes still run */
 	uint64_t looked_ns;      /* when the Pod was last news */
 	char reason[256];        /* why there is no gateway */
 };
@@ -238,6 +239,8 @@ void enrol_clear_other_versions(struct agent *agent);
 
 /* The source has other objects: Pods become gateways, are none any more, or are so in another way. */
 void enrol_pods(struct agent *agent);
+/* Pods that were deleted before their processes ended: which of them have ended by now? Each round of the enrolment. */
+void enrol_pods_ended(struct agent *agent);
 void enrol_pods_stop(struct agent *agent);
 /* Its cgroup; free(). NULL with the reason in the enrolment. */
 char *enrol_pod_cgroup(struct enrolment *enrolment);

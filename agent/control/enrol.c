@@ -195,6 +195,7 @@ static void run_round(struct agent *agent)
 {
 	char reason[256];
 
+	enrol_pods_ended(agent);
 	advance_all(agent);
 	/* Every cgroup that exists has its hooks now, so a gateway may start. Not at "ready": that waits for gateways
 	 * which may be ordered after this service. */

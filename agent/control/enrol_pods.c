@@ -5,6 +5,10 @@
  * now or is in another mode is told so, without a gap. A Pod that was replaced by one of the same name is another one:
  * its uid, and so its cgroup, differ.
  *
+ * A Pod that is deleted by force is gone from the API before its processes are: what they dial is not plain in the
+ * meantime, so it is a gateway until its cgroup is empty. If another Pod takes its name, or another agent its place,
+ * before that, its hooks go with its name.
+ *
  * A Pod's cgroup is looked for until the kubelet has made it, which is before the first container; its namespace is the
  * sandbox's.
  */
@@ -12,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cgroup.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "control/agent.h"
@@ -112,6 +117,7 @@ static void update(struct enrolment *enrolment, struct pod_gateway *listed)
 		enrolment->looked_ns = monotonic_ns();
 		enrolment->out_of_reach = false;
 	}
+	enrolment->outlives_object = false;
 	/* The two change places: the list's holds the old one until it is freed. */
 	struct pod_gateway old = *pod;
 	*pod = *listed;
@@ -133,6 +139,28 @@ static void remove_pod(struct enrolment *enrolment)
 	log_info("gateway Pod is gone", "gateway=%s", enrolment->name);
 	enrol_remove(enrolment);
 	free_pod(pod);
+}
+
+/* Not one whose object is there, and no gateway's any more. */
+static bool outlives_object(const struct enrolment *enrolment)
+{
+	const struct object *pod = enrolment->pod->pod;
+
+	return enrolment->gateway &&
+	       !object_store_find(source_store(enrolment->agent->source), OBJECT_POD, pod->namespace_, pod->name) &&
+	       cgroup_is_populated(enrolment->gateway->cgroup_path);
+}
+
+static void remove_unless_it_runs(struct enrolment *enrolment)
+{
+	bool outlives = outlives_object(enrolment);
+
+	if (outlives && !enrolment->outlives_object)
+		log_warning("gateway Pod is deleted, and its processes still run",
+		            "gateway=%s effect=\"it is served until they end\"", enrolment->name);
+	enrolment->outlives_object = outlives;
+	if (!outlives)
+		remove_pod(enrolment);
 }
 
 static void add_pod(struct agent *agent, struct pod_gateway *listed)
@@ -161,7 +189,9 @@ static void remove_gone(struct agent *agent, struct pod_gateways *found)
 		if (!enrolment->name || !enrolment->pod)
 			continue;
 		listed = find_listed(found, enrolment->name);
-		if (!listed || strcmp(uid_of(listed), uid_of(enrolment->pod)) != 0)
+		if (!listed)
+			remove_unless_it_runs(enrolment);
+		else if (strcmp(uid_of(listed), uid_of(enrolment->pod)) != 0)
 			remove_pod(enrolment);
 	}
 }
@@ -211,6 +241,16 @@ void enrol_pods(struct agent *agent)
 	if (!agent->others_forgotten && !agent->predecessor)
 		enrol_forget_others(agent);
 	enrol_hurry(agent);
+}
+
+void enrol_pods_ended(struct agent *agent)
+{
+	for (size_t i = 0; i < agent->enrolment_count; i++) {
+		struct enrolment *enrolment = &agent->enrolments[i];
+
+		if (enrolment->name && enrolment->outlives_object)
+			remove_unless_it_runs(enrolment);
+	}
 }
 
 void enrol_pods_stop(struct agent *agent)

@@ -71,10 +71,10 @@ def drivers(world):
             gateway = world.until_ready("default/tree")
             expect(f"{title}: the cgroup", gateway["cgroup"], str(mount / path))
             world.speak(sockets)
-            world.manifests.remove("pod-tree.yaml")
-            world.until_gone("default/tree")
             sockets.close()
             remove_tree(mount / path.split("/")[0])
+            world.manifests.remove("pod-tree.yaml")
+            world.until_gone("default/tree")
     finally:
         for path in (f"{name}.slice", name):
             remove_tree(mount / path)
@@ -82,7 +82,7 @@ def drivers(world):
     world.begin()
 
 
-@case("a Pod that is gone: its connections are reset, what comes after is its own; the same name again is another Pod")
+@case("a Pod that is deleted by force is a gateway until its processes end, then gone; the same name again is another Pod")
 def gone(world):
     with Pod(world, "web") as pod:
         sockets = pod.sockets()
@@ -93,16 +93,18 @@ def gone(world):
         peer = world.backends[0].take()
         expect("through TLS", peer.receive_exactly(len(MARKER)), MARKER)
         pod.withdraw()
+        world.agent.process.wait_for("gateway Pod is deleted, and its processes still run")
+        with world.capture(MARKER) as wire:
+            g.sendall(MARKER)
+            expect("through TLS, its object gone", peer.receive_exactly(len(MARKER)), MARKER)
+            world.speak(sockets)
+            expect("markers on the wire", wire.report().markers, 0)
+        sockets.close()
+        pod.remove()
         world.until_gone("default/web")
         expect_error("the connection", lambda: g.recv(1), ConnectionResetError)
         g.close()
         world.agent.until_idle()
-        # It is no gateway any more: plain, as it asks for it.
-        with world.capture(MARKER) as wire, Backend(world.backend, backend4(3), PLAIN) as plain:
-            with sockets.connect(backend4(3), PLAIN) as other:
-                other.sendall(MARKER)
-                expect("plain", receive_exactly(plain.take(), len(MARKER)), MARKER)
-            expect("markers on the wire", wire.report().markers, 1)
         # Of the same name, in another cgroup.
         with Pod(world, "web") as other:
             others = other.sockets()
@@ -111,7 +113,6 @@ def gone(world):
             expect_that("the new Pod's cgroup", other.uid in gateway["cgroup"], gateway["cgroup"])
             world.speak(others)
             others.close()
-        sockets.close()
     world.until_gone("default/web")
     expect("pins of links", world.links(), [])
 

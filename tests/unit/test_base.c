@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The event loop, the failures ring, the reasons' table and the log's quoting. */
+/* The event loop, cgroups, the failures ring, the reasons' table and the log's quoting. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -7,10 +7,13 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/cleanup.h"
 #include "base/failures.h"
 #include "base/log.h"
@@ -175,6 +178,42 @@ static void test_wake_from_another_thread(void **state)
 	loop_free(loop);
 }
 
+/* ---- cgroups ---- */
+
+static void test_a_cgroup_with_processes(void **state)
+{
+	static const struct {
+		const char *events; /* NULL: there is no such file */
+		bool populated;
+	} rows[] = {{"populated 1\nfrozen 0\n", true},
+	            {"frozen 1\npopulated 1\n", true},
+	            {"populated 0\nfrozen 1\n", false},
+	            {"frozen 1\n", false},
+	            {"populated", false},
+	            {"", false},
+	            {NULL, false}};
+	char directory[] = "/tmp/postern-cgroup.XXXXXX", path[64];
+
+	(void)state;
+	assert_non_null(mkdtemp(directory));
+	(void)snprintf(path, sizeof(path), "%s/cgroup.events", directory);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		FILE *file = rows[i].events ? fopen(path, "we") : NULL;
+
+		if (file) {
+			assert_true(fputs(rows[i].events, file) >= 0);
+			assert_int_equal(fclose(file), 0);
+		} else {
+			assert_int_equal(unlink(path), 0);
+		}
+		if (cgroup_is_populated(directory) != rows[i].populated)
+			fail_msg("cgroup.events \"%s\": expected populated %d, seen %d",
+			         rows[i].events ? rows[i].events : "(none)", rows[i].populated, !rows[i].populated);
+	}
+	assert_int_equal(rmdir(directory), 0);
+	assert_false(cgroup_is_populated(directory));
+}
+
 /* ---- failures ---- */
 
 static void test_failures_keep_the_newest(void **state)
@@ -263,6 +302,7 @@ int main(void)
 	        cmocka_unit_test(test_timer_heap),
 	        cmocka_unit_test(test_removed_source_is_not_called),
 	        cmocka_unit_test(test_wake_from_another_thread),
+	        cmocka_unit_test(test_a_cgroup_with_processes),
 	        cmocka_unit_test(test_failures_keep_the_newest),
 	        cmocka_unit_test(test_every_name_exists_once),
 	        cmocka_unit_test(test_quote),
