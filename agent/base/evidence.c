@@ -79,21 +79,41 @@ static void drop_old_rows(struct evidence *evidence, int64_t hour)
 	evidence->row_count = kept;
 }
 
-/* Newest last, so the one that is wanted is near the end. Under the lock. */
-static struct evidence_row *row_like(struct evidence *evidence, const struct evidence_row *wanted)
+/* Newest last, so the one that is wanted is near the end. NULL: there is none. Under the lock. */
+static struct evidence_row *find_row(struct evidence *evidence, uint32_t hash, const struct evidence_row *wanted)
 {
-	uint32_t hash = hash_row(wanted);
-
 	for (size_t i = evidence->row_count; i > 0 && evidence->rows[i - 1].hour >= wanted->hour; i--)
 		if (evidence->hashes[i - 1] == hash && is_like(&evidence->rows[i - 1], wanted))
 			return &evidence->rows[i - 1];
+	return NULL;
+}
+
+/* Behind those of its hour and before; there is room. Under the lock. */
+static struct evidence_row *add_row(struct evidence *evidence, uint32_t hash, const struct evidence_row *row)
+{
+	size_t place = evidence->row_count++;
+
+	for (; place > 0 && evidence->rows[place - 1].hour > row->hour; place--) {
+		evidence->rows[place] = evidence->rows[place - 1];
+		evidence->hashes[place] = evidence->hashes[place - 1];
+	}
+	evidence->hashes[place] = hash;
+	evidence->rows[place] = *row;
+	return &evidence->rows[place];
+}
+
+static struct evidence_row *row_like(struct evidence *evidence, const struct evidence_row *wanted)
+{
+	uint32_t hash = hash_row(wanted);
+	struct evidence_row *found = find_row(evidence, hash, wanted);
+
+	if (found)
+		return found;
 	if (evidence->row_count >= EVIDENCE_ROWS)
 		drop_old_rows(evidence, wanted->hour);
 	if (evidence->row_count < EVIDENCE_ROWS) {
-		struct evidence_row *added = &evidence->rows[evidence->row_count++];
+		struct evidence_row *added = add_row(evidence, hash, wanted);
 
-		evidence->hashes[added - evidence->rows] = hash;
-		*added = *wanted;
 		added->connections = 0;
 		added->resumed = 0;
 		return added;
@@ -166,19 +186,35 @@ void evidence_gateway(struct evidence *evidence, const char *gateway, const char
 
 int evidence_restore_row(struct evidence *evidence, const struct evidence_row *row)
 {
-	if (evidence->row_count >= EVIDENCE_ROWS)
-		return -ENOSPC;
-	evidence->hashes[evidence->row_count] = hash_row(row);
-	evidence->rows[evidence->row_count++] = *row;
-	return 0;
+	uint32_t hash = hash_row(row);
+	struct evidence_row *found;
+	int error = 0;
+
+	pthread_mutex_lock(&evidence->lock);
+	found = find_row(evidence, hash, row);
+	if (found) {
+		found->connections += row->connections;
+		found->resumed += row->resumed;
+	} else if (evidence->row_count < EVIDENCE_ROWS) {
+		(void)add_row(evidence, hash, row);
+	} else {
+		error = -ENOSPC;
+	}
+	pthread_mutex_unlock(&evidence->lock);
+	return error;
 }
 
 int evidence_restore_interval(struct evidence *evidence, const struct evidence_interval *interval)
 {
-	if (evidence->interval_count >= EVIDENCE_INTERVALS)
-		return -ENOSPC;
-	evidence->intervals[evidence->interval_count++] = *interval;
-	return 0;
+	int error = -ENOSPC;
+
+	pthread_mutex_lock(&evidence->lock);
+	if (evidence->interval_count < EVIDENCE_INTERVALS) {
+		evidence->intervals[evidence->interval_count++] = *interval;
+		error = 0;
+	}
+	pthread_mutex_unlock(&evidence->lock);
+	return error;
 }
 
 void evidence_for_each(struct evidence *evidence, int64_t since,

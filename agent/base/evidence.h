@@ -47,7 +47,10 @@ void evidence_connection(struct evidence *evidence, const struct evidence_row *r
 /* What the gateway is at this time: its interval grows, or a new one begins. */
 void evidence_gateway(struct evidence *evidence, const char *gateway, const char *mode, int64_t now);
 
-/* Saved ones, as they are: at start. False: there is no room. */
+/*
+ * Saved ones. Workers may count already: an agent reads what the one before has saved when it has taken over. A row
+ * that is there gets the counts of both; intervals are restored before evidence_gateway() is called. 0, or -ENOSPC.
+ */
 int evidence_restore_row(struct evidence *evidence, const struct evidence_row *row);
 int evidence_restore_interval(struct evidence *evidence, const struct evidence_interval *interval);
 
