@@ -36,13 +36,16 @@ bool cgroup_is_populated(const char *cgroup)
 	char path[PATH_MAX], key[32];
 	int value;
 
-	if (path_of(cgroup, "cgroup.events", path))
-		file = fopen(path, "re");
-	while (file && fscanf(file, "%31s %d", key, &value) == 2) {
+	if (!path_of(cgroup, "cgroup.events", path))
+		return true;
+	file = fopen(path, "re");
+	if (!file)
+		return errno != ENOENT && errno != ENODEV;
+	while (fscanf(file, "%31s %d", key, &value) == 2) {
 		if (strcmp(key, "populated") == 0)
 			return value;
 	}
-	return false;
+	return ferror(file) && errno != ENODEV; /* it went after it was opened */
 }
 
 int cgroup_join(const char *cgroup)

@@ -14,7 +14,7 @@
  * no number here. False: `each` has ended it. A cgroup that is gone, or cannot be read, has none.
  */
 bool cgroup_for_each_process(const char *cgroup, bool (*each)(void *context, pid_t process), void *context);
-/* Does a process run in it, or in one below it? False, too, if it is gone, or cannot be read. */
+/* Does a process run in it, or in one below it? True, too, if that cannot be read (no descriptor, no memory). */
 bool cgroup_is_populated(const char *cgroup);
 /* The calling process goes there, with all its threads. 0 or negative errno. */
 int cgroup_join(const char *cgroup);
