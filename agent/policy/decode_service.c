@@ -186,6 +186,10 @@ static int decode_cluster_ips(struct decoder *decoder, const struct path *spec_p
 		addresses[0] = address;
 		count = count ? count : 1;
 	}
+	/* The API server's rule as well (ValidateService): kube-proxy answers nowhere for such a Service. */
+	if (service->external_name && count)
+		return refuse_field(decoder, json_array_size(list) ? &list_path : &single_path,
+		                    "must not be set: the Service is of type ExternalName");
 	service->cluster_ips = addresses;
 	service->cluster_ip_count = count;
 	return 0;
