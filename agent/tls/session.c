@@ -135,6 +135,7 @@ enum tls_step tls_session_handshake(struct tls_session *session)
 	if (session->handshake_done)
 		return TLS_STEP_DONE;
 	ERR_clear_error();
+	session_begin_turn(session);
 	session_open_window(session, &window);
 	provider_keep_secrets(&session->secrets);
 	r = SSL_do_handshake(session->ssl);
@@ -201,6 +202,7 @@ ssize_t tls_session_read(struct tls_session *session, void *buffer, size_t size)
 		return -EINVAL;
 	session->last_message = NO_HANDSHAKE_MESSAGE;
 	ERR_clear_error();
+	session_begin_turn(session);
 	/* Until the kernel has the keys: tickets, and the first data behind them. In user-space mode records are large.
 	 */
 	if (session->transmit_armed)

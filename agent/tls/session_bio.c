@@ -7,6 +7,10 @@
 
 #include "tls/session_private.h"
 
+/* A flight of many certificates takes some turns; any other one. */
+#define TURN_RECORDS 16
+#define TURN_BYTES   (32u << 10)
+
 /*
  * A record has been read whole. CHANGE_CIPHER_SPEC is where TLS 1.2 changes its read key; TLS 1.3 ignores it and
  * changes at Finished (session_on_message()).
@@ -14,6 +18,7 @@
 static void record_ended(struct record_reader *reader)
 {
 	reader->header_length = 0;
+	reader->turn_records++;
 	if (reader->header[0] == TLS_CONTENT_CHANGE_CIPHER_SPEC)
 		reader->records = 0;
 	else
@@ -98,6 +103,17 @@ bool session_close_window(struct tls_session *session)
 	return taken;
 }
 
+void session_begin_turn(struct tls_session *session)
+{
+	session->reader.turn_records = session->reader.turn_bytes = 0;
+}
+
+/* Between records only: what has begun is read on. */
+static bool turn_is_over(const struct record_reader *reader)
+{
+	return reader->header_length == 0 && (reader->turn_records >= TURN_RECORDS || reader->turn_bytes >= TURN_BYTES);
+}
+
 /* The header, then exactly the body, whatever OpenSSL asks for: what follows is the kernel's to decrypt. */
 static int bio_read(BIO *bio, char *buffer, int size)
 {
@@ -110,10 +126,15 @@ static int bio_read(BIO *bio, char *buffer, int size)
 	BIO_clear_retry_flags(bio);
 	if (size <= 0 || session->receive_armed || reader->malformed)
 		return -1;
+	if (turn_is_over(reader)) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
 	if (want > (size_t)size)
 		want = (size_t)size;
 	n = session->window ? receive_window(session, buffer, want) : recv(session->fd, buffer, want, MSG_DONTWAIT);
 	if (n > 0) {
+		reader->turn_bytes += (size_t)n;
 		if (advance(reader, buffer, (size_t)n))
 			return (int)n;
 		reader->malformed = true;

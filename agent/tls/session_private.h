@@ -22,10 +22,11 @@ struct record_reader {
 	uint8_t header[TLS_RECORD_HEADER];
 	size_t header_length;
 	size_t body_left;
-	uint64_t records; /* whole records read under the current read key */
-	bool any;         /* at least one record header was right */
-	bool malformed;   /* what came is no TLS record; header holds it */
-	bool ended;       /* end of file */
+	uint64_t records;                /* whole records read under the current read key */
+	size_t turn_records, turn_bytes; /* taken since session_begin_turn() */
+	bool any;                        /* at least one record header was right */
+	bool malformed;                  /* what came is no TLS record; header holds it */
+	bool ended;                      /* end of file */
 };
 
 /*
@@ -81,6 +82,12 @@ struct tls_session {
 
 /* session_bio.c: a BIO over B that never reads past a record. NULL: no memory. */
 BIO *session_new_bio(struct tls_session *session);
+/*
+ * Before each call that reads. OpenSSL reads on for as long as something is there: an endless row of HelloRequests
+ * (which come before any certificate, from whoever answers) or of tickets would keep it, and with it the worker and
+ * all its connections. After so many records it is told that there are no more for now; epoll knows better.
+ */
+void session_begin_turn(struct tls_session *session);
 void session_open_window(struct tls_session *session, struct record_window *window);
 /* False: socket_error is set, and what the socket gives next is not what follows. True if none was open. */
 bool session_close_window(struct tls_session *session);
