@@ -9,7 +9,6 @@ printed and judged by whoever reads it.
 import os
 import statistics
 import sys
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -17,8 +16,8 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 from kube.accounts import rule
 from kube.cluster import Cluster
-from kube.large import GATEWAY_API, SERVICES, Churn, one_slice, put_policies, put_services
-from kube.source_tool import SourceTool, ca_map, policy, verdicts
+from kube.large import GATEWAY_API, SERVICES, Burst, Churn, one_slice, put_policies, put_services
+from kube.source_tool import SourceTool, ca_map, verdicts
 from lib.case import Failure, case, expect, expect_that, main
 from lib.certificates import Authority
 from lib.waiting import until
@@ -110,28 +109,12 @@ def policies(world):
 
 @case("policies are created by six clients while questions are asked", 600)
 def burst(world):
-    ends, made = threading.Event(), []
-
-    def create(first):
-        with world.new_admin() as client:
-            index = first
-            while not ends.is_set():
-                client.create(policy(f"b-{index}", f"s-{index % SERVICES}", "ca"))
-                made.append(index)
-                index += 6
-    threads = [threading.Thread(target=create, args=(first,)) for first in range(6)]
-    for thread in threads:
-        thread.start()
-    try:
+    with Burst(world.new_admin, 6) as meanwhile:
         started = time.monotonic()
         world.measure("burst", "addresses")
         world.measure("burst", "current")
-        print(f"     {len(made)} policies in {time.monotonic() - started:.0f} s", flush=True)
-    finally:
-        ends.set()
-        for thread in threads:
-            thread.join()
-    until(lambda: world.tool.status()["counts"]["BackendTLSPolicy"] >= SERVICES + len(made), 60, "all the policies")
+        print(f"     {len(meanwhile.made)} policies in {time.monotonic() - started:.0f} s", flush=True)
+    until(lambda: world.tool.status()["counts"]["BackendTLSPolicy"] >= SERVICES + len(meanwhile.made), 60, "all the policies")
 
 
 @case("an endpoint made a moment ago is there, each time", 300)

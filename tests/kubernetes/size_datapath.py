@@ -10,13 +10,12 @@ TLS or refused and never plain, a refusal comes at once and by its name, and who
 import os
 import statistics
 import sys
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
-from kube.large import SERVICES, Churn, put_policies, put_services
+from kube.large import SERVICES, Burst, Churn, put_policies, put_services
 from kube.source_tool import ca_map, policy, service, slice_of
 from kube.speaking import MARKER, TARGET, SpeakingWorld
 from lib.case import SLOWNESS, Failure, case, expect, expect_that, main
@@ -149,26 +148,10 @@ def quiet(world):
 
 @case("the same while policies are created by three clients", limit=900)
 def burst(world):
-    ends, made = threading.Event(), []
-
-    def create(first):
-        with world.new_admin() as client:
-            index = first
-            while not ends.is_set():
-                client.create(policy(f"b-{index}", f"s-{index % SERVICES}", "ca"))
-                made.append(index)
-                index += 3
-    threads = [threading.Thread(target=create, args=(first,)) for first in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
+    with Burst(world.new_admin, 3) as meanwhile:
         dial_all(world)
-    finally:
-        ends.set()
-        for thread in threads:
-            thread.join()
-    print(f"     {len(made)} policies created meanwhile", flush=True)
-    expect_that("policies that were created meanwhile", made, made)
+    print(f"     {len(meanwhile.made)} policies created meanwhile", flush=True)
+    expect_that("policies that were created meanwhile", meanwhile.made, meanwhile.made)
 
 
 @case("a Service that was plain is given a policy: it may be plain until that is in force, and never after it", limit=600)

@@ -84,3 +84,30 @@ class Churn:
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join()
+
+
+class Burst:
+    """Policies, one after the other by each of so many clients, as fast as the API server takes them; `made` grows."""
+
+    def __init__(self, new_admin, clients):
+        self._new_admin, self._clients = new_admin, clients
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._create, args=(first,)) for first in range(clients)]
+        self.made = []
+
+    def _create(self, index):
+        with self._new_admin() as client:
+            while not self._stop.is_set():
+                client.create(policy(f"b-{index}", f"s-{index % SERVICES}", "ca"))
+                self.made.append(index)
+                index += self._clients
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
