@@ -7,7 +7,6 @@
 #define POSTERN_TESTS_ATTEMPT_PLAYED_H
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>

@@ -11,6 +11,7 @@
 #define POSTERN_TESTS_ATTEMPT_WORLD_H
 
 #include "attempt_played.h"
+#include "descriptors.h"
 
 /* ---- snapshots ---- */
 
@@ -306,19 +307,6 @@ static inline void run_accept(const void *argument)
 
 /* ---- a world of each test's own ---- */
 
-static inline size_t open_descriptors(void)
-{
-	DIR *directory = opendir("/proc/self/fd");
-	size_t count = 0;
-
-	if (!directory)
-		abort();
-	while (readdir(directory))
-		count++;
-	closedir(directory);
-	return count;
-}
-
 static size_t descriptors_before;
 
 static inline int world_begin(void **state)
@@ -326,7 +314,7 @@ static inline int world_begin(void **state)
 	struct worker *worker = &world.worker;
 
 	(void)state;
-	descriptors_before = open_descriptors();
+	descriptors_before = count_descriptors();
 	memset(&world, 0, sizeof(world));
 	world.handshake = TLS_STEP_DONE;
 	world.review_budget_ns = 1000000000;
@@ -415,8 +403,8 @@ static inline int world_end(void **state)
 	free(worker->slot_states);
 	free(world.worker_gateway);
 	free(world.slots);
-	if (open_descriptors() != descriptors_before) {
-		fprintf(stderr, "descriptors: %zu before, %zu after\n", descriptors_before, open_descriptors());
+	if (count_descriptors() != descriptors_before) {
+		fprintf(stderr, "descriptors: %zu before, %zu after\n", descriptors_before, count_descriptors());
 		return -1;
 	}
 	return clean ? 0 : -1;

@@ -104,6 +104,22 @@ static const struct decoded *authorities(void)
 	return &decoded;
 }
 
+struct object *fixture_object(enum object_kind kind, const char *namespace_, const char *name)
+{
+	struct object *object = object_new(kind);
+
+	assert_non_null(object);
+	object->namespace_ = arena_strdup(&object->arena, namespace_);
+	object->name = arena_strdup(&object->arena, name);
+	return object;
+}
+
+void fixture_put(struct object_store *store, struct object *object)
+{
+	assert_int_equal(object_store_put(store, object), 0);
+	object_unref(object);
+}
+
 struct policy_fixture *policy_fixture_new(void)
 {
 	struct policy_fixture *fixture = calloc(1, sizeof(*fixture));

@@ -23,6 +23,11 @@ char *fixture_config_map(const char *namespace_, const char *name, const char *p
 /* "text" as a quoted YAML scalar on one line; free(). */
 char *fixture_quoted(const char *text);
 
+/* An object that has a name and nothing else; object_unref(). */
+struct object *fixture_object(enum object_kind kind, const char *namespace_, const char *name);
+/* The store's from now on. */
+void fixture_put(struct object_store *store, struct object *object);
+
 struct policy_fixture {
 	struct object_store *store;
 	struct settings_registry *registry;

@@ -3,10 +3,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -26,6 +25,7 @@
 #include "certificates.h"
 #include "policy/snapshot.h"
 #include "relay_ends.h"
+#include "sockets.h"
 #include "tls/context.h"
 
 #define HOSTNAME     "backend.example"
@@ -318,28 +318,15 @@ static void *end_run(void *argument)
 	return NULL;
 }
 
-static void tcp_pair(int *ours, int *theirs, int receive_buffer)
+/* The relay's end closes with a reset, unless it was shut down. */
+static void connect_end(int *ours, int *theirs, int receive_buffer)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t length = sizeof(address);
-	const int on = 1;
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int pair[2];
 
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
-	assert_int_equal(listen(listener, 1), 0);
-	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-	*theirs = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (receive_buffer)
-		assert_int_equal(setsockopt(*theirs, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer)),
-		                 0);
-	assert_int_equal(connect(*theirs, (struct sockaddr *)&address, length), 0);
-	*ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	assert_true(*ours >= 0);
-	assert_int_equal(fcntl(*theirs, F_SETFL, O_NONBLOCK), 0);
-	close(listener);
+	tcp_pair(pair, receive_buffer);
+	*theirs = pair[0];
+	*ours = pair[1];
 	assert_int_equal(setsockopt(*ours, SOL_SOCKET, SO_LINGER, &reset_at_close, sizeof(reset_at_close)), 0);
-	assert_int_equal(setsockopt(*ours, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
-	assert_int_equal(setsockopt(*theirs, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
 }
 
 void relay_runs_begin(void)
@@ -475,8 +462,8 @@ void relay_run(struct relay_run *run)
 		worker.timeouts.half_closed_ns = run->timeouts.half_closed_ns;
 	worker.timeouts.idle_ns = run->timeouts.idle_ns;
 	worker.timeouts.stall_ns = run->timeouts.stall_ns;
-	tcp_pair(&options.a_fd, &gateway.fd, 0);
-	tcp_pair(&options.b_fd, &backend.fd, run->s_receive_buffer);
+	connect_end(&options.a_fd, &gateway.fd, 0);
+	connect_end(&options.b_fd, &backend.fd, run->s_receive_buffer);
 	if (run->b_send_buffer)
 		assert_int_equal(setsockopt(options.b_fd, SOL_SOCKET, SO_SNDBUF, &run->b_send_buffer,
 		                            sizeof(run->b_send_buffer)),
@@ -542,27 +529,14 @@ void assert_run_exact(const char *name, const struct relay_run *run)
 		         (unsigned long long)run->stats.bytes_to_gateway, run->backend.send);
 }
 
-unsigned int count_descriptors(void)
-{
-	unsigned int count = 0;
-	DIR *directory = opendir("/proc/self/fd");
-
-	assert_non_null(directory);
-	while (readdir(directory))
-		count++;
-	closedir(directory);
-	return count;
-}
-
 bool kernel_has_tls(void)
 {
-	int ours;
-	int theirs;
+	int pair[2];
 	bool has;
 
-	tcp_pair(&ours, &theirs, 0);
-	has = setsockopt(ours, IPPROTO_TCP, TCP_ULP, "tls", 3) == 0;
-	close(ours);
-	close(theirs);
+	tcp_pair(pair, 0);
+	has = setsockopt(pair[0], IPPROTO_TCP, TCP_ULP, "tls", 3) == 0;
+	close(pair[0]);
+	close(pair[1]);
 	return has;
 }

@@ -83,9 +83,6 @@ void relay_run(struct relay_run *run);
 /* The run ended in order, and both ends have every byte. name is printed if not. */
 void assert_run_exact(const char *name, const struct relay_run *run);
 
-/* Open descriptors of this process. */
-unsigned int count_descriptors(void);
-
 /* TCP_ULP "tls" exists here. */
 bool kernel_has_tls(void);
 

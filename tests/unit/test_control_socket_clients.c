@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The status socket with slow, silent, vanishing and many clients, all in one thread. */
-#include <dirent.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -8,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "control_socket_world.h"
+#include "descriptors.h"
 
 static void large_answer_is_whole(void **state)
 {
@@ -233,26 +233,14 @@ static void out_of_descriptors(void **state)
 	assert_answer(fixture, fd, "{\"ready\":true}\n");
 }
 
-static size_t open_descriptors(void)
-{
-	DIR *directory = opendir("/proc/self/fd");
-	size_t count = 0;
-
-	assert_non_null(directory);
-	while (readdir(directory))
-		count++;
-	closedir(directory);
-	return count;
-}
-
 static void no_descriptor_is_left(void **state)
 {
 	struct fixture *fixture = *state;
-	size_t before = open_descriptors();
+	size_t before = count_descriptors();
 
 	for (int i = 0; i < 50; i++)
 		assert_served(fixture);
-	assert_int_equal(open_descriptors(), before);
+	assert_int_equal(count_descriptors(), before);
 }
 
 int main(void)

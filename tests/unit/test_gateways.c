@@ -14,24 +14,9 @@
 #include "policy/client_certificate.h"
 #include "policy/gateways.h"
 #include "policy/store.h"
+#include "policy_fixture.h"
 
 #define GATEWAY_GROUP "gateway.networking.k8s.io"
-
-static struct object *named(enum object_kind kind, const char *namespace_, const char *name)
-{
-	struct object *object = object_new(kind);
-
-	assert_non_null(object);
-	object->namespace_ = arena_strdup(&object->arena, namespace_);
-	object->name = arena_strdup(&object->arena, name);
-	return object;
-}
-
-static void put(struct object_store *store, struct object *object)
-{
-	assert_int_equal(object_store_put(store, object), 0);
-	object_unref(object);
-}
 
 /* Nothing but a number of owners: what is in it is nobody's business here. */
 static struct client_certificate *some_certificate(void)
@@ -46,18 +31,18 @@ static struct client_certificate *some_certificate(void)
 static void put_secret(struct object_store *store, const char *namespace_, const char *name, const char *type,
                        const char *problem)
 {
-	struct object *object = named(OBJECT_SECRET, namespace_, name);
+	struct object *object = fixture_object(OBJECT_SECRET, namespace_, name);
 
 	object->secret.type = type;
 	object->secret.certificate_problem = problem;
 	object->secret.certificate = problem ? NULL : some_certificate();
-	put(store, object);
+	fixture_put(store, object);
 }
 
 /* The Secrets that every row of client_certificates() finds. */
 static void put_secrets(struct object_store *store)
 {
-	struct object *broken = named(OBJECT_SECRET, "n", "broken");
+	struct object *broken = fixture_object(OBJECT_SECRET, "n", "broken");
 
 	put_secret(store, "n", "good", "kubernetes.io/tls", NULL);
 	put_secret(store, "other", "good", "kubernetes.io/tls", NULL);
@@ -79,10 +64,10 @@ struct grant_row {
 
 static void put_grant(struct object_store *store, const struct grant_row *row, const char *name)
 {
-	struct object *object = named(OBJECT_REFERENCE_GRANT, row->namespace_, name);
+	struct object *object = fixture_object(OBJECT_REFERENCE_GRANT, row->namespace_, name);
 
 	object->reference_grant = (struct reference_grant){&row->from, 1, &row->to, 1};
-	put(store, object);
+	fixture_put(store, object);
 }
 
 #define FROM_GATEWAYS                                                                                                  \
@@ -206,7 +191,7 @@ static void client_certificates(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct object_store *store = object_store_new();
-		struct object *gateway = named(OBJECT_GATEWAY, "n", "g");
+		struct object *gateway = fixture_object(OBJECT_GATEWAY, "n", "g");
 		bool good = !strcmp(rows[i].reason, "ResolvedRefs"), has_reference = rows[i].reference.name != NULL;
 		struct gateway_status *statuses;
 		size_t count;
@@ -218,7 +203,7 @@ static void client_certificates(void **state)
 		gateway->gateway.class_name = "class";
 		gateway->gateway.has_client_certificate = has_reference;
 		gateway->gateway.client_certificate = rows[i].reference;
-		put(store, gateway);
+		fixture_put(store, gateway);
 
 		assert_int_equal(gateway_statuses_new(store, &statuses, &count), 0);
 		object_store_free(store); /* the certificate stays */
@@ -253,7 +238,7 @@ static void served(void **state)
 	        {"a class that does not, forced", "plain", true, true},
 	};
 	struct object_store *store = object_store_new();
-	struct object *class = named(OBJECT_GATEWAY_CLASS, "", "does");
+	struct object *class = fixture_object(OBJECT_GATEWAY_CLASS, "", "does");
 	struct gateway_status *statuses;
 	char name[32];
 	size_t count;
@@ -261,18 +246,18 @@ static void served(void **state)
 	(void)state;
 	class->gateway_class.controller_name = "example.com/does";
 	class->gateway_class.supports_backend_tls_policy = true;
-	put(store, class);
-	class = named(OBJECT_GATEWAY_CLASS, "", "plain");
+	fixture_put(store, class);
+	class = fixture_object(OBJECT_GATEWAY_CLASS, "", "plain");
 	class->gateway_class.controller_name = "example.com/plain";
-	put(store, class);
+	fixture_put(store, class);
 	for (size_t i = ARRAY_SIZE(cases); i--;) {
 		struct object *gateway;
 
 		snprintf(name, sizeof(name), "g%zu", i);
-		gateway = named(OBJECT_GATEWAY, "n", name);
+		gateway = fixture_object(OBJECT_GATEWAY, "n", name);
 		gateway->gateway.class_name = cases[i].class;
 		gateway->gateway.force = cases[i].force;
-		put(store, gateway);
+		fixture_put(store, gateway);
 	}
 	assert_int_equal(gateway_statuses_new(store, &statuses, &count), 0);
 	assert_int_equal(count, ARRAY_SIZE(cases));

@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -18,6 +17,7 @@
 #include "base/cleanup.h"
 #include "control/handover_channel.h"
 #include "datapath/connection_state.h"
+#include "descriptors.h"
 
 struct fixture {
 	int ours;
@@ -25,18 +25,6 @@ struct fixture {
 	struct handover_reader reader;
 	size_t descriptors; /* of the process, before the test's own */
 };
-
-static size_t count_descriptors(void)
-{
-	DIR *directory = opendir("/proc/self/fd");
-	size_t count = 0;
-
-	assert_non_null(directory);
-	while (readdir(directory))
-		count++;
-	closedir(directory);
-	return count;
-}
 
 static struct fixture *fixture_new(void)
 {

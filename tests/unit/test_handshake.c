@@ -338,33 +338,40 @@ static void tampered_flight(void **state)
 	}
 }
 
+/* A whole handshake, with so many bytes of the server's at a time. */
+static void handshake_in_pieces(const struct far_end_options *options, size_t piece, int rounds)
+{
+	const struct tls_settings settings = client_settings(root_pem);
+	struct tls_client client;
+	enum tls_step step = TLS_STEP_WANT_READ;
+	int pair[2];
+
+	far_end_sockets(pair, false);
+	struct far_end *far_end = far_end_new(options, pair[1]);
+	client_start(&client, &settings, pair[0]);
+	for (int round = 0; round < rounds && step == TLS_STEP_WANT_READ; round++) {
+		step = tls_session_handshake(client.session);
+		if (far_end_pending(far_end) == 0) {
+			far_end_pull(far_end);
+			SSL_accept(far_end->ssl);
+		}
+		far_end_push(far_end, piece);
+	}
+	if (step != TLS_STEP_DONE)
+		fail_msg("%04x, pieces of %zu: expected a handshake in %d rounds, seen step %d: %s",
+		         (unsigned int)options->max_version, piece, rounds, step, tls_session_detail(client.session));
+	client_end(&client);
+	far_end_free(far_end);
+}
+
 /* One byte at a time from the server: the same handshake. */
 static void byte_by_byte(void **state)
 {
 	(void)state;
-	static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+		const struct far_end_options options = {.leaf = good, .max_version = version};
 
-	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
-		const struct far_end_options options = {.leaf = good, .max_version = versions[i]};
-		const struct tls_settings settings = client_settings(root_pem);
-		struct tls_client client;
-		enum tls_step step = TLS_STEP_WANT_READ;
-		int pair[2];
-
-		far_end_sockets(pair, false);
-		struct far_end *far_end = far_end_new(&options, pair[1]);
-		client_start(&client, &settings, pair[0]);
-		for (int round = 0; round < 10000 && step == TLS_STEP_WANT_READ; round++) {
-			step = tls_session_handshake(client.session);
-			if (far_end_pending(far_end) == 0) {
-				far_end_pull(far_end);
-				SSL_accept(far_end->ssl);
-			}
-			far_end_push(far_end, 1);
-		}
-		assert_int_equal(step, TLS_STEP_DONE);
-		client_end(&client);
-		far_end_free(far_end);
+		handshake_in_pieces(&options, 1, 10000);
 	}
 }
 
@@ -386,27 +393,8 @@ static void large_certificate(void **state)
 	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++)
 		for (size_t i = 0; i < ARRAY_SIZE(pieces); i++) {
 			const struct far_end_options options = {.leaf = leaf, .max_version = version};
-			const struct tls_settings settings = client_settings(root_pem);
-			struct tls_client client;
-			enum tls_step step = TLS_STEP_WANT_READ;
-			int pair[2];
 
-			far_end_sockets(pair, false);
-			struct far_end *far_end = far_end_new(&options, pair[1]);
-			client_start(&client, &settings, pair[0]);
-			for (int round = 0; round < 100 && step == TLS_STEP_WANT_READ; round++) {
-				step = tls_session_handshake(client.session);
-				if (far_end_pending(far_end) == 0) {
-					far_end_pull(far_end);
-					SSL_accept(far_end->ssl);
-				}
-				far_end_push(far_end, pieces[i]);
-			}
-			if (step != TLS_STEP_DONE)
-				fail_msg("%04x, pieces of %zu: %s", (unsigned int)version, pieces[i],
-				         tls_session_detail(client.session));
-			client_end(&client);
-			far_end_free(far_end);
+			handshake_in_pieces(&options, pieces[i], 100);
 		}
 	certificate_free(leaf);
 }

@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "datapath/relay_internal.h"
+#include "sockets.h"
 
 #define LIGHT_COUNT  1000
 #define HEAVY_COUNT  4
@@ -53,24 +54,7 @@ static void on_end(void *context, enum postern_reason reason, const char *detail
 /* Over TCP, whose buffers hold many of the relay's: a relay that reads on finds something to read. */
 static void heavy_pair(int pair[2])
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
-	assert_int_equal(listen(listener, 1), 0);
-	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-	pair[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(connect(pair[0], (struct sockaddr *)&address, length), 0);
-	pair[1] = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	assert_true(pair[1] >= 0);
-	close(listener);
-}
-
-static void light_pair(int pair[2])
-{
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == -1)
-		fail_msg("socketpair: %s", strerror(errno));
+	tcp_pair(pair, 0);
 }
 
 static void start(struct world *world, struct side *side, void (*connect_pair)(int pair[2]))
@@ -180,7 +164,7 @@ static void heavy_connections_do_not_starve_light_ones(void **state)
 	for (size_t i = 0; i < HEAVY_COUNT; i++)
 		start(world, &world->heavy[i], heavy_pair);
 	for (size_t i = 0; i < LIGHT_COUNT; i++)
-		start(world, &world->light[i], light_pair);
+		start(world, &world->light[i], stream_pair);
 	for (int i = 0; i < 50; i++) {
 		keep_busy(world);
 		assert_int_equal(loop_step(world->loop, 0), 0);

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "datapath/proof.h"
+#include "descriptors.h"
 #include "relay_ends.h"
 
 #define MEGABYTE    (1u << 20)
@@ -344,7 +345,7 @@ static void early_ends_are_resets(void **state)
 
 static void many_in_turn_leave_nothing(void **state)
 {
-	unsigned int before = count_descriptors();
+	size_t before = count_descriptors();
 
 	(void)state;
 	/* Not from 0: a backend that ends at once leaves no ESTABLISHED socket for TCP_ULP. */

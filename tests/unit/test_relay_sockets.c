@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "descriptors.h"
 #include "relay_ends.h"
 
 #define MEGABYTE (1u << 20)
@@ -129,7 +130,7 @@ static void idle_connection_is_reset(void **state)
 
 static void a_thousand_in_turn_leave_nothing(void **state)
 {
-	unsigned int before = count_descriptors();
+	size_t before = count_descriptors();
 
 	(void)state;
 	for (unsigned int i = 0; i < 1000; i++) {

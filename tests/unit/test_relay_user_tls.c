@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "descriptors.h"
 #include "relay_ends.h"
 
 #define MEGABYTE    (1u << 20)
@@ -214,7 +215,7 @@ static void resets_cross(void **state)
 
 static void many_in_turn_leave_nothing(void **state)
 {
-	unsigned int before = count_descriptors();
+	size_t before = count_descriptors();
 
 	(void)state;
 	for (unsigned int i = 0; i < 200; i++) {

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "policy/route_index.h"
 #include "policy/store.h"
+#include "policy_fixture.h"
 
 #define GATEWAY_GROUP "gateway.networking.k8s.io"
 
@@ -207,36 +208,20 @@ static const struct row rows[] = {
          .expected = "n/s TCPRoute:443 by n/h\n"},
 };
 
-static struct object *named(enum object_kind kind, const char *namespace_, const char *name)
-{
-	struct object *object = object_new(kind);
-
-	assert_non_null(object);
-	object->namespace_ = arena_strdup(&object->arena, namespace_);
-	object->name = arena_strdup(&object->arena, name);
-	return object;
-}
-
-static void put(struct object_store *store, struct object *object)
-{
-	assert_int_equal(object_store_put(store, object), 0);
-	object_unref(object);
-}
-
 static void put_gateway(struct object_store *store, const struct gateway_row *row)
 {
-	struct object *object = named(OBJECT_GATEWAY, row->namespace_, row->name);
+	struct object *object = fixture_object(OBJECT_GATEWAY, row->namespace_, row->name);
 
 	object->gateway.class_name = "class";
 	object->gateway.listeners = row->listeners;
 	while (row->listeners[object->gateway.listener_count].name)
 		object->gateway.listener_count++;
-	put(store, object);
+	fixture_put(store, object);
 }
 
 static void put_route(struct object_store *store, const struct route_row *row)
 {
-	struct object *object = named(row->kind, row->namespace_, row->name);
+	struct object *object = fixture_object(row->kind, row->namespace_, row->name);
 
 	object->route.parents = row->parents;
 	while (row->parents[object->route.parent_count].name)
@@ -245,15 +230,15 @@ static void put_route(struct object_store *store, const struct route_row *row)
 	while (object->route.backend_count < ARRAY_SIZE(row->backends) &&
 	       row->backends[object->route.backend_count].name)
 		object->route.backend_count++;
-	put(store, object);
+	fixture_put(store, object);
 }
 
 static void put_grant(struct object_store *store, const struct grant_row *row)
 {
-	struct object *object = named(OBJECT_REFERENCE_GRANT, row->namespace_, row->name);
+	struct object *object = fixture_object(OBJECT_REFERENCE_GRANT, row->namespace_, row->name);
 
 	object->reference_grant = (struct reference_grant){row->from, 1, row->to, 1};
-	put(store, object);
+	fixture_put(store, object);
 }
 
 static struct route_index *make_index(const struct row *row)
@@ -391,16 +376,16 @@ static void scale(void **state)
 	(void)state;
 	for (size_t i = 0; i < GATEWAYS; i++) {
 		snprintf(name, sizeof(name), "g%03zu", i);
-		struct object *object = named(OBJECT_GATEWAY, "n", name);
+		struct object *object = fixture_object(OBJECT_GATEWAY, "n", name);
 
 		object->gateway.class_name = "";
 		object->gateway.listeners = &listener;
 		object->gateway.listener_count = 1;
-		put(store, object);
+		fixture_put(store, object);
 	}
 	for (size_t i = 0; i < ROUTES; i++) {
 		snprintf(name, sizeof(name), "r%05zu", i);
-		struct object *object = named(OBJECT_HTTP_ROUTE, "n", name);
+		struct object *object = fixture_object(OBJECT_HTTP_ROUTE, "n", name);
 		struct parent_reference *parents = arena_alloc(&object->arena, 2, sizeof(*parents));
 		struct backend_reference *backends = arena_alloc(&object->arena, 2, sizeof(*backends));
 
@@ -412,7 +397,7 @@ static void scale(void **state)
 		}
 		object->route =
 		        (struct route){.parents = parents, .parent_count = 2, .backends = backends, .backend_count = 2};
-		put(store, object);
+		fixture_put(store, object);
 	}
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
 	assert_int_equal(route_index_new(store, &index), 0);

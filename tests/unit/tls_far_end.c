@@ -3,10 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,30 +12,15 @@
 
 #include <openssl/err.h>
 
+#include "sockets.h"
 #include "tls_far_end.h"
 
 void far_end_sockets(int pair[2], bool tcp)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t length = sizeof(address);
-	int listener;
-
-	if (!tcp) {
-		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-		return;
-	}
-	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
-	assert_int_equal(listen(listener, 1), 0);
-	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-	pair[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(connect(pair[0], (struct sockaddr *)&address, length), 0);
-	pair[1] = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	assert_true(pair[1] >= 0);
-	assert_int_equal(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
-	close(listener);
-	for (int i = 0; i < 2; i++)
-		assert_int_equal(setsockopt(pair[i], IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
+	if (tcp)
+		tcp_pair(pair, 0);
+	else
+		stream_pair(pair);
 }
 
 static int select_alpn(SSL *ssl, const unsigned char **selected, unsigned char *length, const unsigned char *offered,
