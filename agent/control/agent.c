@@ -59,7 +59,7 @@ bool agent_ready(const struct agent *agent, char *reason, size_t size)
 		return false;
 	}
 	/* Until then nobody knows which Pods are gateways: one that started now would dial without hooks. */
-	if (agent->source && !source_synced(agent->source)) {
+	if (!sync_is_seen(agent)) {
 		snprintf(reason, size,
 		         "the source was not read yet: which Pods are gateways, and what is covered, is not known");
 		return false;

@@ -181,6 +181,8 @@ void sync_stop(struct agent *agent);
 void sync_retire(struct agent *agent);
 /* It failed: the maps are this agent's again, whatever it wrote. 0 or negative errno. */
 int sync_resume(struct agent *agent);
+/* The source was read as a whole once. Before that an empty store means nothing: what maps and hooks hold stays. */
+bool sync_is_seen(const struct agent *agent);
 /* Read what changed (force: everything), compile, apply. True if the source is in order as of now. */
 bool sync_refresh(struct agent *agent, bool force);
 /* Destroy the gateway's plain sockets to covered keys: when keys become covered, when it is enrolled, and by audit. */

@@ -9,7 +9,6 @@
 #include "control/agent.h"
 #include "control/predecessor.h"
 #include "datapath/hooks.h"
-#include "source/source.h"
 
 /* That of /readyz is no enrolment, and as much in use as they are. */
 static const struct gateway *probes_own(const struct agent *agent)
@@ -54,7 +53,7 @@ void enrol_forget_others(struct agent *agent)
 	size_t count;
 	int removed;
 
-	if (agent->source && !source_synced(agent->source))
+	if (!sync_is_seen(agent))
 		return;
 	names = names_of_all(agent, &count);
 	removed = names ? hooks_keep_gateways(agent->hooks, names, count) : -ENOMEM;
@@ -71,7 +70,7 @@ void enrol_clear_other_versions(struct agent *agent)
 	size_t count;
 	int removed;
 
-	if (!hooks_other_versions(agent->hooks) || (agent->source && !source_synced(agent->source)))
+	if (!hooks_other_versions(agent->hooks) || !sync_is_seen(agent))
 		return;
 	names = names_of_all(agent, &count);
 	removed = names ? hooks_clear_other_versions(agent->hooks, names, count,

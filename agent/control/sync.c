@@ -175,8 +175,7 @@ static int compile_and_apply(struct agent *agent, uint64_t as_of_ns)
 	return 0;
 }
 
-/* Before everything was seen once, an empty store means nothing: what the maps hold stays. */
-static bool is_seen(const struct agent *agent)
+bool sync_is_seen(const struct agent *agent)
 {
 	return !agent->source || source_synced(agent->source);
 }
@@ -185,7 +184,7 @@ static bool is_seen(const struct agent *agent)
 static int compile_what_is_seen(struct agent *agent)
 {
 	agent->compile_due = true;
-	return is_seen(agent) ? compile_and_apply(agent, monotonic_ns()) : 0;
+	return sync_is_seen(agent) ? compile_and_apply(agent, monotonic_ns()) : 0;
 }
 
 /* True: there is another bundle. */
@@ -217,7 +216,7 @@ bool sync_refresh(struct agent *agent, bool force)
 		compiler_set_system_ca(agent->compiler, agent->system_ca.bundle);
 		agent->compile_due = true;
 	}
-	if (!is_seen(agent))
+	if (!sync_is_seen(agent))
 		return false;
 	if (agent->compile_due && compile_and_apply(agent, now) != 0)
 		return false;

@@ -2,6 +2,7 @@
 #include "tls/session.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,8 @@
 #include "tls/provider.h"
 #include "tls/session_private.h"
 
-static uint64_t begun, freed;
+/* Not the agent's: the heap that is trimmed by them (control/heap_trim.h) is the process's, too. */
+static _Atomic uint64_t begun, freed;
 
 static void session_cleanup(struct tls_session **session)
 {
@@ -30,7 +32,7 @@ int tls_session_new(struct tls_context *context, int b_fd, const struct tls_sess
 
 	if (!new)
 		return -ENOMEM;
-	__atomic_fetch_add(&begun, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&begun, 1, memory_order_relaxed);
 	new->context = tls_context_ref(context);
 	new->fd = b_fd;
 	new->last_message = NO_HANDSHAKE_MESSAGE;
@@ -65,14 +67,14 @@ void tls_session_free(struct tls_session *session)
 	tls_context_unref(session->context);
 	OPENSSL_cleanse(session, sizeof(*session));
 	free(session);
-	__atomic_fetch_add(&freed, 1, __ATOMIC_RELEASE);
+	atomic_fetch_add_explicit(&freed, 1, memory_order_release);
 }
 
 void tls_session_count(struct tls_session_counts *counts)
 {
 	/* In this order: one that is begun and freed in between is seen as begun only. */
-	counts->freed = __atomic_load_n(&freed, __ATOMIC_ACQUIRE);
-	counts->begun = __atomic_load_n(&begun, __ATOMIC_RELAXED);
+	counts->freed = atomic_load_explicit(&freed, memory_order_acquire);
+	counts->begun = atomic_load_explicit(&begun, memory_order_relaxed);
 }
 
 static enum tls_cipher kernel_cipher(const SSL_CIPHER *cipher)
