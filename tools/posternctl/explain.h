@@ -3,7 +3,8 @@
  * explain.h: posternctl explain GATEWAY ADDRESS:PORT: the way that a connect takes, step by step, and the first step
  * that is wrong.
  *
- *   explain.c        the command: what the kernel says, then what the agent says, then what happened lately
+ *   explain.c        the command, what the kernel says, and whether the agent answers
+ *   explain_policy.c what the agent says: verdict, policy, settings, CA, and what happened lately
  *   explain_try.c    --try: the steps that make connections
  *   explain_dial.c   TCP and TLS from the gateway's network namespace, by the policy's own settings
  *   explain_child.c  a connect from the gateway's cgroup and namespace, through the hooks
@@ -50,6 +51,9 @@ struct explain {
 /* remedy "" where there is nothing to do. Only the first wrong step's remedy counts for the page's last line. */
 void explain_step(struct explain *explain, const char *step, enum explain_state state, const char *remedy,
                   const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* Every step of which the agent alone knows; it is alive, and the gateway known. */
+void explain_by_agent(struct explain *explain);
 
 /* Every step of --try; the agent is alive, and the gateway known to both. */
 void explain_try(struct explain *explain);
