@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * agent.h: posternd's one struct and its control thread: sources, compile, the kernel's maps, gateways, status. There
- * is no other global state.
+ * is no other global state than the process's own: log levels (base/log.h), OpenSSL's set-up (tls/), how many sessions
+ * the heap has held (tls/session.h).
  *
  *   agent.c       start, stop, signals
  *   sync.c        source, system CA -> compile -> contexts -> publish -> kernel's maps -> sweep
