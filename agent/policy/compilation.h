@@ -120,6 +120,7 @@ struct coverage {
 #define CLAIM_TRUSTED  (1u << 1) /* by slice and targetRef; see verdicts.c for Pods */
 #define CLAIM_REFUSAL  (1u << 2) /* denies if nobody else covers the key */
 #define CLAIM_EXTERNAL (1u << 3) /* an external or a load balancer's address: whoever makes a Service names any */
+#define CLAIM_KNOWN    (1u << 4) /* without a policy it would be here all the same, and say PLAIN */
 
 struct claim {
 	struct key_node *key;

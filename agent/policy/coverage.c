@@ -107,6 +107,8 @@ static int add_claim(const struct view *view, const struct postern_address *addr
 
 	if (coverage->refusal)
 		claim.flags |= CLAIM_REFUSAL;
+	if (view->quarantined)
+		claim.flags &= ~CLAIM_KNOWN;
 	if ((claim.flags & CLAIM_REFUSAL) && !coverage->policy)
 		return 0;
 	if (view->compiler->claim_count >= MAX_CLAIMS ||
@@ -121,7 +123,9 @@ static int add_claim(const struct view *view, const struct postern_address *addr
 	return 0;
 }
 
-static int claim_endpoints(const struct view *view, const struct slice_use *use, uint16_t port, uint32_t index)
+/* known: CLAIM_KNOWN where an uncovered port claims its endpoints, too. */
+static int claim_endpoints(const struct view *view, const struct slice_use *use, uint16_t port, uint32_t index,
+                           uint32_t known)
 {
 	const struct endpoint_slice *slice = &use->slice->endpoint_slice;
 
@@ -133,7 +137,7 @@ static int claim_endpoints(const struct view *view, const struct slice_use *use,
 		        .endpoint = endpoint,
 		        .coverage = index,
 		        .flags = (slice->managed && endpoint->own_pod ? CLAIM_TRUSTED : 0) |
-		                 (use->quarantined ? CLAIM_REFUSAL : 0),
+		                 (use->quarantined ? CLAIM_REFUSAL : known),
 		};
 
 		if (add_claim(view, &endpoint->address, port, &claim) < 0)
@@ -155,8 +159,8 @@ static int cover_vips(const struct view *view, const struct service_port *port, 
 {
 	const struct service *spec = &view->object->service;
 	const uint16_t guarded[] = {port->port, port->target_port, port->node_port};
-	const struct claim cluster = {.coverage = index, .flags = CLAIM_VIP | CLAIM_TRUSTED};
-	const struct claim external = {.coverage = index, .flags = CLAIM_EXTERNAL};
+	const struct claim cluster = {.coverage = index, .flags = CLAIM_VIP | CLAIM_TRUSTED | CLAIM_KNOWN};
+	const struct claim external = {.coverage = index, .flags = CLAIM_EXTERNAL | CLAIM_KNOWN};
 
 	for (size_t i = 0; view->service->coverages[index].policy && i < ARRAY_SIZE(guarded); i++)
 		if (guard_port(view, guarded[i]) < 0)
@@ -194,7 +198,7 @@ static int cover_stray_port(const struct view *view, const struct slice_use *sli
 
 	if (add_coverage(view, name, NULL, &index) < 0)
 		return -ENOMEM;
-	return view->service->coverages[index].policy ? claim_endpoints(view, slice, port, index) : 0;
+	return view->service->coverages[index].policy ? claim_endpoints(view, slice, port, index, 0) : 0;
 }
 
 /* A slice without ports: each of its addresses stands for every TCP port of the Service, or for whatever is targeted.
@@ -206,7 +210,7 @@ static int cover_portless_slice(const struct view *view, const struct slice_use 
 	for (size_t i = 0; view->object && i < view->object->service.port_count; i++) {
 		if (view->object->service.ports[i].protocol != TRANSPORT_TCP)
 			continue;
-		if (claim_endpoints(view, slice, 0, first_coverage + (uint32_t)tcp_ports++) < 0)
+		if (claim_endpoints(view, slice, 0, first_coverage + (uint32_t)tcp_ports++, CLAIM_KNOWN) < 0)
 			return -ENOMEM;
 	}
 	if (tcp_ports || !view->service->attachment_count)
@@ -245,9 +249,9 @@ static int cover_slice(const struct view *view, const struct slice_use *use, uin
 		if (port->protocol != TRANSPORT_TCP)
 			continue;
 		if (find_coverage(view, port->name, &named))
-			result = claim_endpoints(view, use, port->port, named);
+			result = claim_endpoints(view, use, port->port, named, CLAIM_KNOWN);
 		else if (find_renamed(view, port->port, &numbered))
-			result = claim_endpoints(view, use, port->port, numbered);
+			result = claim_endpoints(view, use, port->port, numbered, 0);
 		else
 			result = cover_stray_port(view, use, view->object ? "" : port->name, port->port);
 	}

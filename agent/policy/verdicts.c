@@ -13,6 +13,9 @@
  * comes as a Pod without addresses) leaves it undecided: then nobody loses, so that the claims together are TLS, or
  * refused, and never plain by the word of who was looked up first.
  *
+ * Policies in quarantine deny what would be PLAIN without them, and change nothing else. Services and slices in
+ * quarantine take no part in who decides.
+ *
  * Labels and names can be forged; a Pod's addresses are written by its kubelet. The Pods are asked only where claims
  * disagree: without them, trusted claims go before others.
  *
@@ -93,6 +96,15 @@ static bool in_force(const struct claim *claim)
 	return !(claim->flags & CLAIM_REFUSAL);
 }
 
+/*
+ * Has it a part in who decides? A policy in quarantine refuses what would be PLAIN without it, and must not make that
+ * another's: its Service's claim weighs what it would weigh uncovered.
+ */
+static bool takes_part(const struct claim *claim)
+{
+	return in_force(claim) || (claim->flags & CLAIM_KNOWN);
+}
+
 static bool pod_has(const struct pod *pod, const struct postern_address *address)
 {
 	for (size_t i = 0; i < pod->address_count; i++)
@@ -121,18 +133,24 @@ static bool is_undecided(const struct compiler *compiler, const struct claim_gro
 	for (size_t i = 0; i < group->count && !compiler->options.operators_own; i++) {
 		const struct claim *claim = group->claims[i];
 
-		if (in_force(claim) && (claim->flags & CLAIM_TRUSTED) && claim->endpoint &&
+		if (takes_part(claim) && (claim->flags & CLAIM_TRUSTED) && claim->endpoint &&
 		    !object_store_find(compiler->store, OBJECT_POD, claim->service->namespace_, claim->endpoint->pod))
 			return true;
 	}
 	return false;
 }
 
-/* Do both ask for the same? An invalid policy's "settings" are to be refused. */
-static bool agree(const struct coverage *left, const struct coverage *right)
+static enum postern_verdict verdict_of(const struct claim *claim)
 {
-	return left->verdict == right->verdict &&
-	       (left->verdict != POSTERN_VERDICT_TLS || left->settings_id == right->settings_id);
+	return in_force(claim) ? claim_coverage(claim)->verdict : POSTERN_VERDICT_PLAIN;
+}
+
+/* Do both ask for the same? An invalid policy's "settings" are to be refused. */
+static bool agree(const struct claim *left, const struct claim *right)
+{
+	return verdict_of(left) == verdict_of(right) &&
+	       (verdict_of(left) != POSTERN_VERDICT_TLS ||
+	        claim_coverage(left)->settings_id == claim_coverage(right)->settings_id);
 }
 
 /* Which claims decide? Refusals do not make a claim worth more or less: they are looked at last of all. */
@@ -147,17 +165,17 @@ static void choose_claims(const struct compiler *compiler, struct claim_group *g
 	for (size_t i = 0; i < group->count; i++) {
 		const struct claim *claim = group->claims[i];
 
-		if (!in_force(claim))
+		if (!takes_part(claim))
 			continue;
 		key->vip |= claim->flags & CLAIM_VIP;
 		trusted |= claim->flags & CLAIM_TRUSTED;
-		key->contested |= first && !agree(claim_coverage(first), claim_coverage(claim));
+		key->contested |= first && !agree(first, claim);
 		if (!first)
 			first = claim;
 	}
 	key->contested &= !key->vip && trusted;
 	for (size_t i = 0; key->contested && i < group->count; i++) {
-		int level = in_force(group->claims[i]) ? trust_level(compiler, group->claims[i]) : 0;
+		int level = takes_part(group->claims[i]) ? trust_level(compiler, group->claims[i]) : 0;
 
 		if (level > key->level)
 			key->level = level;
@@ -215,7 +233,7 @@ static void weigh(const struct key_node *key, const struct claim *claim, struct 
 			judgement->uncovered = claim;
 		return;
 	}
-	if (judgement->covered && !agree(claim_coverage(judgement->covered), coverage))
+	if (judgement->covered && !agree(judgement->covered, claim))
 		judgement->several = true;
 	if (is_earlier(claim, judgement->covered))
 		judgement->covered = claim;

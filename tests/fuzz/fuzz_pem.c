@@ -76,7 +76,7 @@ static void check_bundle(const struct shared_text *bundle, const char *name,
 	BIO *bio = BIO_new_mem_buf(bundle->text, (int)bundle->length);
 
 	FUZZ_CHECK(bundle->length && strlen(bundle->text) == bundle->length, "length %zu", bundle->length);
-	FUZZ_CHECK(!strstr(bundle->text, "PRIVATE"), "a private key among certificates");
+	FUZZ_CHECK(!strstr(bundle->text, "PRIVATE KEY-----"), "a private key among certificates");
 	for (const char *begin = bundle->text; (begin = strstr(begin, "-----BEGIN ")); begin += 11) {
 		FUZZ_CHECK(!strncmp(begin + 11, name, name_length) && !strncmp(begin + 11 + name_length, "-----", 5),
 		           "a block of another kind");

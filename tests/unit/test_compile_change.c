@@ -25,6 +25,10 @@
 	"addressType: IPv4\nendpoints: [{" endpoint "}]\nports: [" ports "]\n"
 #define SLICE(name, service, address, port)                                                                            \
 	SLICE_WITH(name, service, "", "addresses: [" address "]", "{port: " port "}")
+#define MANAGED_SLICE(name, service, address, port)                                                                    \
+	SLICE_WITH(name, service, ", endpointslice.kubernetes.io/managed-by: endpointslice-controller.k8s.io",         \
+	           "addresses: [" address "], targetRef: {kind: Pod, namespace: default, name: " service "}",          \
+	           "{port: " port "}")
 #define POLICY(name, service, hostname)                                                                                \
 	"---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: " name "}\n"          \
 	"spec: {targetRefs: [{group: '', kind: Service, name: " service "}], validation: {hostname: " hostname         \
@@ -260,6 +264,14 @@ static void quarantine_only_denies(void **state)
 	         SERVICE("x", "10.96.0.2", "{port: 80}") SLICE("x1", "x", "10.0.0.1", "8443")
 	                 POLICY("q", "x", "q.example"),
 	         "10.0.0.1", 8443, "DENY policy_invalid default/q"},
+	        {"nor does it give its VIP to whoever names that as an external address",
+	         ECHO SERVICE("x", "10.96.0.2, externalIPs: [10.96.0.1]", "{port: 443}") POLICY("q", "x", "q.example"),
+	         POLICY("p", "echo", "p.example"), "10.96.0.1", 443, "DENY policy_invalid default/p"},
+	        {"nor its endpoint to another's slice",
+	         SERVICE("echo", "10.96.0.1", "{port: 443}") MANAGED_SLICE("e", "echo", "10.0.0.1", "8443")
+	                 SERVICE("x", "10.96.0.2", "{port: 443}") SLICE("x1", "x", "10.0.0.1", "8443")
+	                         POLICY("q", "x", "q.example"),
+	         POLICY("p", "echo", "p.example"), "10.0.0.1", 8443, "DENY policy_invalid default/p"},
 	};
 
 	(void)state;
