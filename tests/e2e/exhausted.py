@@ -67,12 +67,6 @@ class Injected(Stage):
     def counted(self, reason):
         return self.agent.status()["failures"][reason]
 
-    def exchange(self, g, peer, word):
-        g.sendall(word)
-        expect(f"{word!r} at the backend", peer.receive_exactly(len(word)), word)
-        peer.send(word[::-1])
-        expect(f"the answer to {word!r}", g.recv(len(word)), word[::-1])
-
 
 def declare(call, error, reasons):
     name = errno.errorcode[error]
@@ -94,14 +88,14 @@ def declare(call, error, reasons):
                     outcome = seen
                 expect_that("refused or reset", isinstance(outcome, ConnectionError), outcome)
                 stage.fail(call, error, 0)
-            stage.exchange(first, first_peer, b"meanwhile")
+            stage.exchange_word(first, first_peer, b"meanwhile")
             # G may see its reset before the agent has written it down.
             until(lambda: sum(stage.counted(reason) - before[reason] for reason in reasons) >= TRIES, 30,
                   f"{TRIES} counted as {reasons}")
             backend.drop_waiting()
             g = stage.gateway.connect(stage.service.vip4, 80)
             peer = backend.take()
-            stage.exchange(g, peer, b"afterwards")
+            stage.exchange_word(g, peer, b"afterwards")
             for sock in (g, peer, first, first_peer):
                 sock.close()
             report = wire.report()
@@ -121,15 +115,15 @@ def accept_for_long(stage):
         stage.fail("accept", errno.ENOMEM, -1)
         g = stage.gateway.connect(stage.service.vip4, 80)
         until(lambda: stage.agent.counter("no_memory") >= before + 5, 30, "accepts that failed")
-        stage.exchange(first, first_peer, b"meanwhile")
+        stage.exchange_word(first, first_peer, b"meanwhile")
         until(lambda: stage.agent.status()["workers"]["attempts_live"] == 0, 30, "an attempt that was given up")
         stage.fail("accept", errno.ENOMEM, 0)
         expect_error("what was in the queue", lambda: g.recv(1), ConnectionResetError)
-        stage.exchange(first, first_peer, b"afterwards")
+        stage.exchange_word(first, first_peer, b"afterwards")
         backend.take().close()
         g = stage.gateway.connect(stage.service.vip4, 80)
         peer = backend.take()
-        stage.exchange(g, peer, b"healed")
+        stage.exchange_word(g, peer, b"healed")
         for sock in (g, peer, first, first_peer):
             sock.close()
 
@@ -141,7 +135,7 @@ def raw_send(stage):
             stage.fail("raw_send", error, 1)
             g = stage.gateway.connect(stage.service.vip4, 80, timeout=10)
             peer = backend.take()
-            stage.exchange(g, peer, b"after a lost packet")
+            stage.exchange_word(g, peer, b"after a lost packet")
             expect("B's that were dialed", backend.accepted, 1)
             g.close()
             peer.close()

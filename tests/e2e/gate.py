@@ -14,7 +14,7 @@ from lib.paths import POSTERNCTL
 from lib.process import Process, placed, run, run_in
 from lib.sockets import receive_exactly
 from lib.topology import backend4
-from lib.waiting import until
+from lib.waiting import LONG, until
 from lib.world import Service, World
 
 MARKER = b"postern-gate-marker-77ab"
@@ -49,7 +49,7 @@ def answered(world):
     expect("status, errors", (done.returncode, done.stderr), (0, ""))
     expect_that("the gateway's name in the answer", "gateway=default/demo id=1 mode=enforce" in done.stdout,
                 done.stdout)
-    until(lambda: world.agent.status()["workers"]["attempts_live"] == 0, 5, "no attempt left")
+    until(lambda: world.agent.status()["workers"]["attempts_live"] == 0, LONG, "no attempt left")
     status = world.agent.status()
     expect("connections, failures", (status["workers"]["connections_live"], sum(status["failures"].values())), (0, 0))
 

@@ -14,7 +14,7 @@ sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 from lib.case import case, expect, expect_that, main
 from lib.prometheus import free_port, get, sample
 from lib.stage import Stage
-from lib.waiting import until
+from lib.waiting import LONG, until
 
 
 class HealthWorld(Stage):
@@ -77,7 +77,7 @@ def no_answer(world):
     child = world.child()
     os.kill(child, signal.SIGSTOP)
     with ThreadPoolExecutor(2) as pool:
-        until(lambda: world.probes() >= 1, 5, "the metrics")
+        until(lambda: world.probes() >= 1, LONG, "the metrics")
         asked = []
 
         def refusal():

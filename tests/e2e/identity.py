@@ -15,7 +15,7 @@ from lib.case import case, expect, expect_error, expect_that, main
 from lib.certificates import Authority
 from lib.tls_peer import server_context
 from lib.topology import backend4
-from lib.waiting import until
+from lib.waiting import LONG, until
 from lib.world import Service, World
 from lib import nginx
 
@@ -65,14 +65,14 @@ class IdentityStage(World):
         before = self.data_plane()["digest"] if self._agent else ""
         self.shown.update(shown)
         self.write_gateways()
-        until(lambda: self.data_plane()["state"] == state, 3, f"the state {state}")
+        until(lambda: self.data_plane()["state"] == state, LONG, f"the state {state}")
         return before
 
     def rotate(self, leaf, name="identity"):
         before = self.data_plane()["digest"]
         self.secrets[name] = leaf
         self.write_gateways()
-        until(lambda: self.data_plane()["digest"] != before, 3, "another digest")
+        until(lambda: self.data_plane()["digest"] != before, LONG, "another digest")
 
     def data_plane(self):
         return self.agent.status()["gateways"][0]["client_certificate"]
@@ -119,11 +119,11 @@ def rotated(stage):
     expect_client(stage, "one")
     service = stage.services["1.3"]
     live = stage.gateway.connect(service.vip4, 80)
-    until(lambda: row_of(stage, live), 3, "the connection in the list")
+    until(lambda: row_of(stage, live), LONG, "the connection in the list")
     live.sendall(b"GET / HTTP/1.1\r\nHost: echo.example\r\n\r\n")
     expect_that("an answer", live.recv(1 << 16).startswith(b"HTTP/1.1 200"), "none")
     stage.rotate(stage.two)
-    until(lambda: row_of(stage, live).get("draining"), 5, "the old connection to drain")
+    until(lambda: row_of(stage, live).get("draining"), LONG, "the old connection to drain")
     # Before anything else: it is reset when it has been idle for five seconds.
     live.sendall(b"GET / HTTP/1.1\r\nHost: echo.example\r\n\r\n")
     answer = live.recv(1 << 16)
@@ -193,7 +193,7 @@ def refused(stage):
                 stage.gateway.connect(late.vip4, 80).recv(10)
             before = len(stage.failures_to(late))
             expect_error(f"TLS 1.3, {what}", late_refusal, ConnectionResetError, ConnectionRefusedError)
-            until(lambda: len(stage.failures_to(late)) > before, 3, "the failure in the list")
+            until(lambda: len(stage.failures_to(late)) > before, LONG, "the failure in the list")
             failure = stage.failures_to(late)[0]
             expect_that(f"TLS 1.3, {what}: one of {reasons}", failure["reason"] in reasons, failure)
         stage.reset()
@@ -241,11 +241,11 @@ def of_the_policy(stage):
     stage.write_gateways()
     service.options = {"postern.dev/client-certificate": "own"}
     stage.write_manifests(service)
-    until(lambda: stage.ask("1.3").values["client"] == "CN=two", 3, "the policy's own certificate")
+    until(lambda: stage.ask("1.3").values["client"] == "CN=two", LONG, "the policy's own certificate")
     expect("the other Service", stage.ask("1.2").values["client"], "CN=one")
     service.options = {}
     stage.write_manifests(service)
-    until(lambda: stage.ask("1.3").values["client"] == "CN=one", 3, "the Gateway's certificate again")
+    until(lambda: stage.ask("1.3").values["client"] == "CN=one", LONG, "the Gateway's certificate again")
 
 
 @case("one data plane of two Gateways shows a certificate only if both name the same one", limit=90)

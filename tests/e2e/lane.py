@@ -24,7 +24,7 @@ from lib.stage import Stage
 from lib.tls_peer import server_context
 from lib.topology import backend4
 from lib.transfer import PATTERN, Job, receive
-from lib.waiting import until
+from lib.waiting import LONG, until
 from lib.world import Service
 
 PORT = 8740
@@ -161,7 +161,7 @@ def fionread(stage):
 
     def waiting():
         return struct.unpack("i", fcntl.ioctl(g.fileno(), termios.FIONREAD, bytes(4)))[0]
-    until(lambda: waiting() == 9000, 5, f"FIONREAD of 9,000 bytes, not {waiting()}")
+    until(lambda: waiting() == 9000, LONG, f"FIONREAD of 9,000 bytes, not {waiting()}")
     reset(g)
     peer.close()
     stage.until_none()
@@ -224,7 +224,7 @@ def window_is_necessary(stage):
         g.sendall(PATTERN.piece(early, 1000))
         peer.receive_exactly(1000)
         early += 1000
-    slot = until(lambda: (mine() or 0) + 1 if mine() is not None else None, 5, "the slot of this connection") - 1
+    slot = until(lambda: (mine() or 0) + 1 if mine() is not None else None, LONG, "the slot of this connection") - 1
     sent = send_while_stalled(g, STALL, before_each=lambda so_far: stage.slots.forge_empty(slot, early + so_far))
     reset(g)
     peer.close()

@@ -55,12 +55,6 @@ class LimitsStage(Stage):
     def refusals(self, reason):
         return self.agent.status()["failures"][reason]
 
-    def exchange(self, g, peer, word):
-        g.sendall(word)
-        expect(f"{word!r} at the backend", peer.receive_exactly(len(word)), word)
-        peer.send(word[::-1])
-        expect(f"the answer to {word!r}", g.recv(len(word)), word[::-1])
-
 
 def memory_cgroup(stage):
     """The agent's cgroup with a limit that the kernel keeps, if this machine's cgroup2 has the memory controller."""
@@ -85,7 +79,7 @@ def use_memory(stage, limited):
     with stage.capture(MARKER) as wire, stage.backend_here() as backend:
         first = stage.gateway.connect(stage.service.vip4, 80)
         first_peer = backend.take()
-        stage.exchange(first, first_peer, b"before")
+        stage.exchange_word(first, first_peer, b"before")
         body = MARKER + bytes(BODY)
         for _ in range(READERS):
             try:
@@ -108,7 +102,7 @@ def use_memory(stage, limited):
         print(f"     {len(readers)} slow readers, {refused} refused; used {status['limits']['memory_used'] >> 20} MB "
               f"of {status['limits']['memory_budget'] >> 20} MB", flush=True)
         # What is there goes on, idle and blocked ones alike.
-        stage.exchange(first, first_peer, b"while full")
+        stage.exchange_word(first, first_peer, b"while full")
         taken = 0
         while taken < BODY // 2:
             piece = readers[0].recv(1 << 18)
@@ -124,8 +118,8 @@ def use_memory(stage, limited):
         until(lambda: not stage.agent.status()["limits"]["memory_full"], 30 * SLOWNESS, "room in the budget again")
         g = stage.gateway.connect(stage.service.vip4, 80)
         peer = backend.take()
-        stage.exchange(g, peer, b"afterwards")
-        stage.exchange(first, first_peer, b"afterwards, too")
+        stage.exchange_word(g, peer, b"afterwards")
+        stage.exchange_word(first, first_peer, b"afterwards, too")
         g.close()
         first.close()
         report = wire.report()
@@ -173,7 +167,7 @@ def connections(stage):
             expect_error(f"past {name}", lambda: stage.gateway.connect(stage.service.vip4, 80), ConnectionRefusedError)
             failure = stage.agent.failures()[0]
             expect("why", (failure["reason"], failure["detail"]), ("too_many_connections", detail))
-            stage.exchange(held[0], peers[0], b"while full")
+            stage.exchange_word(held[0], peers[0], b"while full")
             held.pop().close()
             peers.pop().close()
             until(lambda: len(stage.agent.connections()) == limit, 10, "one that ended")
@@ -188,7 +182,7 @@ def descriptors(stage):
     with stage.backend_here() as backend:
         first = stage.gateway.connect(stage.service.vip4, 80)
         first_peer = backend.take()
-        stage.exchange(first, first_peer, b"before")  # the agent has accepted it: it needs no descriptor any more
+        stage.exchange_word(first, first_peer, b"before")  # the agent has accepted it: it needs no descriptor any more
         before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
         expect_that("the agent raised its own limit to the hard one", before[0] == before[1], before)
         # None at all, then one: B is dialed, and accept() has none. The status socket has none either.
@@ -199,7 +193,7 @@ def descriptors(stage):
             for _ in range(20):
                 outcome = try_to_connect(stage)
                 expect_that(f"refused or reset with room for {room}", isinstance(outcome, OSError), outcome)
-            stage.exchange(first, first_peer, b"with room for %d" % room)
+            stage.exchange_word(first, first_peer, b"with room for %d" % room)
             resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
             counted = stage.refusals("no_descriptors") - refused
             expect_that("each of them counted", counted >= 20, counted)
@@ -207,7 +201,7 @@ def descriptors(stage):
             while backend.waiting():
                 backend.take().close()
         g = stage.gateway.connect(stage.service.vip4, 80)
-        stage.exchange(g, backend.take(), b"healed")
+        stage.exchange_word(g, backend.take(), b"healed")
         g.close()
         first.close()
 

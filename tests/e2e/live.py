@@ -17,7 +17,7 @@ from lib.certificates import Authority
 from lib.stage import Stage
 from lib.tls_peer import server_context
 from lib.topology import backend4
-from lib.waiting import until
+from lib.waiting import LONG, until
 from lib.world import Service
 
 PORT = 8650
@@ -44,7 +44,7 @@ class LiveStage(Stage):
         for name, value in fields.items():
             setattr(service, name, value)
         self.write_manifests(service)
-        until(lambda: self.agent.generation() > before, 3, "another snapshot", every=0.01)
+        until(lambda: self.agent.generation() > before, LONG, "another snapshot", every=0.01)
 
     def verified_again(self):
         return self.agent.status()["workers"]["verified_again"]
@@ -88,7 +88,7 @@ def authority_rotated(stage):
     class Both:
         pem = stage.authority.pem + stage.other.pem
     stage.change(service, authority=Both)
-    until(lambda: stage.verified_again() > before, 1, "another look at the connection")
+    until(lambda: stage.verified_again() > before, LONG, "another look at the connection")
     expect_alive("with both CAs", g, peer)
     stage.change(service, authority=stage.other)
     expect_reset(stage, "with the other CA", g, 1, "certificate_untrusted",
@@ -159,7 +159,7 @@ def expired(stage):
 
 
 @case("hundreds of live connections under traffic: those that hold are kept without an error, the others go in a second",
-      limit=120)
+      limit=300)
 def many(stage):
     count = times(300)
     service, backend = stage.served("many", 136)
@@ -223,10 +223,10 @@ def system_ca(stage):
     expect_error("a new connection", lambda: stage.gateway.connect(service.vip4, 80), ConnectionRefusedError)
     bundle.unlink()
     stage.agent.process.signal(signal.SIGHUP)
-    until(lambda: stage.agent.status()["system_ca"]["problem"], 3, "the missing file in the status")
+    until(lambda: stage.agent.status()["system_ca"]["problem"], LONG, "the missing file in the status")
     expect("the last good one is in force", stage.agent.status()["system_ca"]["in_force"], True)
     replace(stage.authority.pem)
-    until(lambda: not stage.agent.status()["system_ca"]["problem"], 3, "the file again")
+    until(lambda: not stage.agent.status()["system_ca"]["problem"], LONG, "the file again")
     connect(stage, service, backend)
 
 

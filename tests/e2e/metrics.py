@@ -14,7 +14,7 @@ sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 from lib.case import case, expect, expect_that, main
 from lib.prometheus import check_metrics, free_port, get, sample, samples
 from lib.stage import Stage
-from lib.waiting import until
+from lib.waiting import LONG, until
 
 ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|[0-9a-f]+::?[0-9a-f:]*:")
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -69,7 +69,7 @@ def counted(world):
         grown = sample(after, "postern_connections_total", **labels) - \
             (sample(before, "postern_connections_total", **labels) or 0)
         return after if grown >= 6 else None
-    after = until(seen, 5, "6 more connections")
+    after = until(seen, LONG, "6 more connections")
     expect_that("bytes to the gateway", sample(after, "postern_relayed_bytes_total", direction="to_gateway",
                                                **labels) > 0, after)
     handshakes = sample(after, "postern_handshakes_total")

@@ -20,7 +20,7 @@ from lib.schema import faults
 from lib.sockets import receive_exactly
 from lib.tls_peer import server_context
 from lib.topology import backend4
-from lib.waiting import until
+from lib.waiting import LONG, until
 from lib.world import Service
 
 DISTRUSTED, DEAD, SHARED = 8973, 8974, 8975
@@ -118,7 +118,7 @@ def switched(world):
                     with world.capture(MARKER) as wire:
                         until(lambda wire=wire: wire.report().markers > 0, 10, "plain markers while it is observed")
                     pod.annotate(mode="enforce")
-                    until(lambda: world.gateways()["default/seen"]["mode"] == "enforce", 5, "enforce")
+                    until(lambda: world.gateways()["default/seen"]["mode"] == "enforce", LONG, "enforce")
                     with world.capture(MARKER) as wire:
                         before = len(sent)
                         until(lambda: len(sent) > before + 20, 10, "20 connects")
@@ -128,7 +128,7 @@ def switched(world):
                     expect("streams that are not TLS", [each for each in report.not_tls(PORT) if each["whole"]], [])
                     expect("its listeners", world.gateways()["default/seen"]["state"], "ready")
                     pod.annotate(mode="observe")
-                    until(lambda: world.gateways()["default/seen"]["mode"] == "observe", 5, "observe")
+                    until(lambda: world.gateways()["default/seen"]["mode"] == "observe", LONG, "observe")
                 expect_error("the pooled connection", lambda: pooled.recv(1), ConnectionAbortedError,
                              ConnectionResetError)
             finally:

@@ -15,7 +15,7 @@ from lib.backend import Backend
 from lib.case import case, expect, expect_error, expect_that, main
 from lib.stage import Stage
 from lib.topology import backend4
-from lib.waiting import until
+from lib.waiting import LONG, until
 from lib.world import Service
 
 PORT = 8670
@@ -43,7 +43,7 @@ def seconds(action):
 def ktls_off(stage):
     service = stage.with_options("ktls-off", 150, 8443, ktls="off")
     g = stage.gateway.connect(service.vip4, 80)
-    row = until(lambda: stage.row(service), 3, "the connection in the list")
+    row = until(lambda: stage.row(service), LONG, "the connection in the list")
     expect("modes", (row["to_backend"], row["to_gateway"]), ("user_tls", "user_tls"))
     expect_that("the reason", row["mode_reason"] in ("ktls_off", "ktls_unavailable"), row)
     g.close()
@@ -56,7 +56,7 @@ def ktls_require(stage):
     if stage.agent.status()["proof"]["kernel_tls"]:
         expect("it carries requests", http.request(stage.gateway, service.vip4, 80, "/").status, 200)
         g = stage.gateway.connect(service.vip4, 80)
-        row = until(lambda: stage.row(service), 3, "the connection in the list")
+        row = until(lambda: stage.row(service), LONG, "the connection in the list")
         expect_that("kernel TLS", row["to_backend"].startswith("ktls"), row)
         g.close()
     else:

@@ -17,7 +17,7 @@ from lib.sockets import finish_connect, receive_exactly
 from lib.stage import Stage
 from lib.tls_peer import server_context
 from lib.topology import backend4
-from lib.waiting import until
+from lib.waiting import LONG, until
 from lib.world import Service
 
 MARKER = b"postern-policy-marker-77ab"
@@ -64,7 +64,7 @@ def until_plain(stage, address, port, connections):
             return kind_of(stage, address, port, connections)
         except ConnectionRefusedError:
             return None
-    kind, g, peer = until(connected, 3, "a connection once the policy is gone", every=0.05)
+    kind, g, peer = until(connected, LONG, "a connection once the policy is gone", every=0.05)
     expect(f"{address} without the policy", kind, "plain")
     return g, peer
 
@@ -238,7 +238,7 @@ def authority_changes(stage):
         except ConnectionRefusedError:
             return True
         return False
-    until(refused, 3, "a refusal by the new CA", every=0.05)
+    until(refused, LONG, "a refusal by the new CA", every=0.05)
     expect("reason", stage.agent.failures()[0]["reason"], "certificate_untrusted")
 
 

@@ -12,7 +12,7 @@ from lib.case import case, expect, expect_error, expect_that, main
 from lib.paths import POSTERNCTL
 from lib.process import run
 from lib.stage import Stage
-from lib.waiting import until
+from lib.waiting import LONG, until
 
 
 def program_ids():
@@ -37,7 +37,7 @@ def uninstall(stage):
     expect("links", links_of(stage.gateway_cgroup, stage.agent_cgroup), [])
     pins = [str(path) for path in stage.bpffs.rglob("*")] if stage.bpffs.exists() else []
     expect("pins", pins, [])
-    until(lambda: not programs & program_ids(), 5, f"none of the programs {programs}")
+    until(lambda: not programs & program_ids(), LONG, f"none of the programs {programs}")
     expect("a plain request to the TLS port is nginx's own answer again", stage.ask("vip4").status, 400)
     expect("the status socket", (stage.run_directory / "posternd.sock").exists(), False)
 

@@ -5,6 +5,8 @@ real nginx as the gateway of both.
 """
 
 from lib import http, nginx
+from lib.case import expect
+from lib.sockets import receive_exactly
 from lib.topology import GATEWAY4, backend4, backend6
 from lib.world import GATEWAY_PORT, Service, World
 
@@ -43,3 +45,10 @@ class Stage(World):
     def ask(self, route, path="", port=GATEWAY_PORT, **options):
         """One request of a client through the gateway."""
         return http.request(self.client, GATEWAY4, port, f"/{route}/{path}", **options)
+
+    def exchange_word(self, g, peer, word):
+        """There and back, by a G and a backend that are the test's own."""
+        g.sendall(word)
+        expect(f"{word!r} at the backend", peer.receive_exactly(len(word)), word)
+        peer.send(word[::-1])
+        expect(f"the answer to {word!r}", receive_exactly(g, len(word)), word[::-1])

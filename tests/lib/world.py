@@ -5,12 +5,12 @@ gone at its end, whatever happens.
 """
 
 import shutil
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib import cgroups, manifests, topology
 from lib.agent import Agent
+from lib.built import Built
 from lib.capture import Capture
 from lib.certificates import Authority
 from lib.paths import POSTERND, PREFIX, POSTERNCTL, run_directory
@@ -63,24 +63,13 @@ class Service:
         return self.endpoints6[0]
 
 
-class World:
+class World(Built):
     agent_environment = None  # of the agent; None: the test's own
 
     def __init__(self):
-        self._stack = ExitStack()
+        super().__init__()
         self._agent = None
         self._directories = 0
-
-    def __enter__(self):
-        try:
-            self._build()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self._stack.close()
 
     def _build(self):
         remove_leftovers()
@@ -106,10 +95,6 @@ class World:
         self.stranger = self.close_at_end(SocketMaker(self.network["gateway"], self.cgroups.make("stranger")))
         self.backend = self.close_at_end(SocketMaker(self.network["backend"], self.backend_cgroup))
         self.client = self.close_at_end(SocketMaker(self.network["node"], self.cgroups.make("client")))
-
-    def close_at_end(self, thing):
-        self._stack.callback(thing.close)
-        return thing
 
     def new_directory(self, name):
         """One for each server of a test."""

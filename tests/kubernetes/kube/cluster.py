@@ -8,7 +8,6 @@ is collected as garbage.
 """
 
 import shutil
-from contextlib import ExitStack
 
 from kube import binaries
 from kube.accounts import ServiceAccount, bind, write_kubeconfig
@@ -17,30 +16,17 @@ from kube.audit import AuditLog
 from kube.client import APPLY_PATCH, ApiError, Client, condition
 from kube.etcd import Etcd
 from kube.proxy import Proxy
+from lib.built import Built
 from lib.paths import run_directory
 from lib.waiting import until
 
 GATEWAY_API = "gateway.networking.k8s.io"
 
 
-class Cluster:
+class Cluster(Built):
     audit_level = "Request"
     api_flags = {}  # more flags of kube-apiserver: {"min_request_timeout": 20}
     with_gateway_api = True
-
-    def __init__(self):
-        self._stack = ExitStack()
-
-    def __enter__(self):
-        try:
-            self._build()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self._stack.close()
 
     def _build(self):
         binaries.part("server")  # skips where there is none
@@ -55,10 +41,6 @@ class Cluster:
         self.admin = self.close_at_end(self.new_admin())
         if crds:
             self.install_definitions(*sorted(crds.glob("*.yaml")))
-
-    def close_at_end(self, thing):
-        self._stack.callback(thing.close)
-        return thing
 
     def new_directory(self, name):
         path = self.directory / name
