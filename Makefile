@@ -67,7 +67,7 @@ BENCH_BIN := $(patsubst %.c,$(O)/%,$(sort $(wildcard tools/bench/*.c)))
 E2E_LIB   := $(patsubst %.c,$(O)/%.o,$(filter-out tests/e2e/test_%,$(sort $(wildcard tests/e2e/*.c))))
 
 .PHONY: FORCE all help deps demo soak fuzz fuzz-targets check check-unit check-e2e check-guest check-lint check-sanitize \
-	check-threads check-kubernetes check-image check-node conformance \
+	check-threads check-kubernetes check-image check-node check-systemd conformance \
 	format format-check tidy clean tests bench deb
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -85,6 +85,7 @@ help:
 	'  check-kubernetes  the tests against a real kube-apiserver and etcd (Go builds them once; root)' \
 	'  check-image   build the Dockerfile, and run the image as deploy/ says, in a containerd (minutes; root)' \
 	'  check-node    deploy/ on a real kubelet and containerd (minutes; compiles the kubelet once; root)' \
+	'  check-systemd  the Debian package on a machine that systemd has booted, in QEMU (minutes; root)' \
 	'  check-sanitize  unit and end-to-end suites under ASan and UBSan' \
 	'  check-threads   the agent in user-space mode under load, with ThreadSanitizer' \
 	'  check-lint    format, layers of the tree, clang-tidy' \
@@ -239,6 +240,9 @@ check-image: all
 
 check-node: all
 	@POSTERN_BUILD=$(abspath $(O)) tests/node/node.py
+
+check-systemd: all
+	@POSTERN_BUILD=$(abspath $(O)) tests/node/in-guest systemd || [ $$? -eq 77 ]
 
 conformance: all $(O)/postern-controller
 	@POSTERN_BUILD=$(abspath $(O)) tests/kubernetes/conformance
