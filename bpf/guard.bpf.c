@@ -21,6 +21,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "vmlinux.h"
 #include "address.h"
 #include "await_peer.h"
 #include "count.h"
@@ -33,6 +34,8 @@
 
 #define PASS 1
 #define DROP 0
+
+#define LOOPBACK_INTERFACE 1 /* in every network namespace: the kernel's LOOPBACK_IFINDEX */
 
 static __always_inline struct bpf_sock *socket_of(struct __sk_buff *skb)
 {
@@ -133,16 +136,25 @@ static __always_inline __u32 verdict_of_dialed(const struct bpf_sock *sk, const 
 static __always_inline bool may_send(const struct bpf_sock *sk, const struct postern_passed_socket *passed,
                                      enum packet_kind kind, const struct packet *packet)
 {
-	__u32 verdict;
+	__u32 verdict, settings_id;
 
+	if (passed && passed->flags & POSTERN_PASSED_INBOUND)
+		return true;
 	if (passed)
-		return passed->flags & POSTERN_PASSED_INBOUND || may_be_plain(&passed->destination);
-	verdict = sk ? verdict_of_dialed(sk, packet) : POSTERN_VERDICT_NONE;
+		verdict = postern_judge(&passed->destination, &settings_id);
+	else
+		verdict = sk ? verdict_of_dialed(sk, packet) : POSTERN_VERDICT_NONE;
 	if (verdict != POSTERN_VERDICT_NONE)
 		return verdict == POSTERN_VERDICT_PLAIN;
 	if (kind == PACKET_UNPARSED)
 		return !address_is_covered(&packet->destination.address);
 	return may_be_plain(&packet->destination);
+}
+
+/* Loopback, and by its device: SO_BINDTODEVICE after connect(), or a rule before the local table, leads it out. */
+static __always_inline bool stays_here(const struct __sk_buff *skb, const struct packet *packet)
+{
+	return address_is_loopback(&packet->destination.address) && skb->ifindex == LOOPBACK_INTERFACE;
 }
 
 static __always_inline __u64 generation_now(void)
@@ -197,7 +209,7 @@ int guard(struct __sk_buff *skb)
 	kind = parse_packet(skb, POSTERN_SITE_GUARD_LOAD, &packet);
 	if (kind == PACKET_OTHER)
 		return PASS;
-	if (address_is_loopback(&packet.destination.address))
+	if (stays_here(skb, &packet))
 		return sk && kind == PACKET_TCP && (packet.payload_length || packet.ends) && !peer_is_there(skb, sk)
 		               ? DROP
 		               : PASS;
@@ -225,6 +237,22 @@ int guard(struct __sk_buff *skb)
 	return drop(skb, &packet, packet.opens ? POSTERN_COUNT_GUARD_SYN_DROPPED : POSTERN_COUNT_GUARD_PAYLOAD_DROPPED);
 }
 
+/*
+ * connect() is under way: the other end has sent a SYN of its own instead of an answer. Such a connection is the
+ * gateway's as any other that it opens, though the kernel calls it passive. A child of a listener has no socket yet,
+ * or, if it joins an MPTCP connection, that one's.
+ */
+static __always_inline bool opened_by_both(struct bpf_sock *sk)
+{
+	const struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	const struct socket *socket;
+
+	if (!tcp)
+		return true;
+	socket = tcp->inet_conn.icsk_inet.sk.sk_socket;
+	return socket && socket->state == SS_CONNECTING;
+}
+
 /* A client that can never be taken for a backend needs no mark. */
 SEC("sockops")
 int guard_inbound(struct bpf_sock_ops *ctx)
@@ -239,7 +267,7 @@ int guard_inbound(struct bpf_sock_ops *ctx)
 	if (!sk)
 		return 1;
 	tuple_of_socket(ctx, &tuple);
-	if (!address_is_covered(&tuple.remote))
+	if (!address_is_covered(&tuple.remote) || opened_by_both(sk))
 		return 1;
 	if (!bpf_sk_storage_get(&passed_socket, sk, (void *)&inbound, BPF_SK_STORAGE_GET_F_CREATE))
 		helper_failed(POSTERN_SITE_INBOUND_STORAGE, -ENOMEM);

@@ -17,7 +17,16 @@ struct file { /* include/linux/fs.h */
 	unsigned int f_flags;
 };
 
+typedef enum { /* include/uapi/linux/net.h */
+	SS_FREE,
+	SS_UNCONNECTED,
+	SS_CONNECTING,
+	SS_CONNECTED,
+	SS_DISCONNECTING
+} socket_state;
+
 struct socket { /* include/linux/net.h */
+	socket_state state;
 	struct file *file;
 };
 

@@ -5,6 +5,9 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -74,6 +77,23 @@ static int pooled(struct fixture *fixture, const char *address, int *accepted)
 	if (make_long)
 		lengthen(fixture, g, *accepted);
 	return g;
+}
+
+/* Every packet over IPv4 that arrives at the device. */
+static int packets_of(const char *device)
+{
+	const struct sockaddr_ll place = {
+	        .sll_family = AF_PACKET,
+	        .sll_protocol = htons(ETH_P_IP),
+	        .sll_ifindex = (int)if_nametoindex(device),
+	};
+	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd != -1 && bind(fd, (const struct sockaddr *)&place, sizeof(place)) == -1) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
 }
 
 static void expect_dropped(struct fixture *fixture, int g, int accepted)
@@ -245,6 +265,64 @@ static void inbound(struct fixture *fixture)
 	expect_number(fixture, "bytes at the client", 1, await_bytes(client, &byte, 1, PATIENCE_MS));
 	set_config(fixture, false, false);
 	set_cidr(fixture, "203.0.113.0/24", false);
+}
+
+/*
+ * Both ends send a SYN: here they are one socket, which dials its own address. The kernel calls such a connection
+ * passive; it is one that the gateway opened.
+ */
+static void opened_by_both(struct fixture *fixture)
+{
+	_cleanup_close_ int g = g_socket(fixture, AF_INET);
+	struct sockaddr_storage address;
+	socklen_t length = socket_address("203.0.113.81", SERVER_PORT + 1, &address);
+	char byte = 'b';
+
+	set_cidr(fixture, "203.0.113.0/24", true);
+	expect_number(fixture, "bind()", 0, bind(g, (struct sockaddr *)&address, length));
+	dial(g, "203.0.113.81", SERVER_PORT + 1);
+	expect_error(fixture, "connect()", 0, await_connected(g, PATIENCE_MS));
+	expect_passed(fixture, g, g);
+	set_destination(fixture, "203.0.113.81", SERVER_PORT + 1, POSTERN_VERDICT_TLS, 1);
+	expect_dropped(fixture, g, g);
+	delete_destination(fixture, "203.0.113.81", SERVER_PORT + 1);
+	expect_number(fixture, "bytes after the policy is gone", 1, await_bytes(g, &byte, 1, RETRANSMIT_MS));
+	set_cidr(fixture, "203.0.113.0/24", false);
+}
+
+/* ---- a socket that was sent to the agent ---- */
+
+/* It is bound to a device afterwards: what it sends to loopback goes out by that device, to whoever answers there. */
+static void bound_afterwards(struct fixture *fixture)
+{
+	static const char device[] = "elsewhere";
+	struct sockaddr_storage source;
+	socklen_t length = socket_address("203.0.113.82", 0, &source);
+	_cleanup_close_ int g = g_socket(fixture, AF_INET), a = -1, wire = -1;
+	char bytes[] = "what nobody may see", seen[256];
+	long long before;
+
+	if (!shell("ip link add elsewhere type veth peer name beyond && ip addr add 203.0.113.82/32 dev elsewhere && "
+	           "ip link set "
+	           "elsewhere up arp off && ip link set beyond up")) {
+		fixture_skip(fixture, "no veth devices here");
+		return;
+	}
+	set_destination(fixture, "198.51.100.74", SERVER_PORT, POSTERN_VERDICT_TLS, 1);
+	expect_number(fixture, "bind()", 0, bind(g, (struct sockaddr *)&source, length));
+	dial(g, "198.51.100.74", SERVER_PORT);
+	a = establish(fixture, g);
+	wire = packets_of("beyond");
+	expect_at_least(fixture, "the wire's socket", 0, wire);
+	expect_number(fixture, "SO_BINDTODEVICE", 0,
+	              setsockopt(g, SOL_SOCKET, SO_BINDTODEVICE, device, sizeof(device)));
+	before = counter(fixture, POSTERN_COUNT_GUARD_PAYLOAD_DROPPED);
+	expect_number(fixture, "send()", sizeof(bytes), send(g, bytes, sizeof(bytes), 0));
+	expect_at_least(fixture, "guard_payload_dropped", before + 1,
+	                await_counter(fixture, POSTERN_COUNT_GUARD_PAYLOAD_DROPPED, before + 1, PATIENCE_MS));
+	expect_number(fixture, "packets on the device", -1, await_bytes(wire, seen, sizeof(seen), A_MOMENT));
+	delete_destination(fixture, "198.51.100.74", SERVER_PORT);
+	shell("ip link del elsewhere");
 }
 
 /* ---- modes ---- */
@@ -436,6 +514,8 @@ int main(int argc, char **argv)
 	        {"passes: loopback", loopback},
 	        {"passes: datagrams", datagrams},
 	        {"passes: answers to clients", inbound},
+	        {"both ends open: payload is dropped", opened_by_both},
+	        {"sent to the agent: bound to a device afterwards", bound_afterwards},
 	        {"observe: nothing is dropped", observed},
 	        {"no entry: it guards all the same", without_entry},
 	        {"NAT: judged by what was dialed", translated},
