@@ -5,9 +5,9 @@
  * now or is in another mode is told so, without a gap. A Pod that was replaced by one of the same name is another one:
  * its uid, and so its cgroup, differ.
  *
- * A Pod that is deleted by force is gone from the API before its processes are: what they dial is not plain in the
- * meantime, so it is a gateway until its cgroup is empty. If another Pod takes its name, or another agent its place,
- * before that, its hooks go with its name.
+ * A Pod that is deleted by force is gone from the API before its processes are, and one that is "Failed" may run still:
+ * what they dial is not plain in the meantime, so it is a gateway until its cgroup is empty. If another Pod takes its
+ * name, or another agent its place, before that, its hooks go with its name.
  *
  * A Pod's cgroup is looked for until the kubelet has made it, which is before the first container; its namespace is the
  * sandbox's.
@@ -141,14 +141,18 @@ static void remove_pod(struct enrolment *enrolment)
 	free_pod(pod);
 }
 
-/* Not one whose object is there, and no gateway's any more. */
+/*
+ * Not one whose object is there, and no gateway's any more. "Failed" is no end: the Pod garbage collector says it of
+ * Pods of a node that it lost sight of, before it deletes them.
+ */
 static bool outlives_object(const struct enrolment *enrolment)
 {
-	const struct object *pod = enrolment->pod->pod;
+	const struct object *pod = enrolment->pod->pod, *now;
 
-	return enrolment->gateway &&
-	       !object_store_find(source_store(enrolment->agent->source), OBJECT_POD, pod->namespace_, pod->name) &&
-	       cgroup_is_populated(enrolment->gateway->cgroup_path);
+	if (!enrolment->gateway || !cgroup_is_populated(enrolment->gateway->cgroup_path))
+		return false;
+	now = object_store_find(source_store(enrolment->agent->source), OBJECT_POD, pod->namespace_, pod->name);
+	return !now || strcmp(now->uid, pod->uid) != 0 || pod_has_ended(&now->pod);
 }
 
 static void remove_unless_it_runs(struct enrolment *enrolment)
@@ -156,7 +160,7 @@ static void remove_unless_it_runs(struct enrolment *enrolment)
 	bool outlives = outlives_object(enrolment);
 
 	if (outlives && !enrolment->outlives_object)
-		log_warning("gateway Pod is deleted, and its processes still run",
+		log_warning("gateway Pod is deleted or has ended, and its processes still run",
 		            "gateway=%s effect=\"it is served until they end\"", enrolment->name);
 	enrolment->outlives_object = outlives;
 	if (!outlives)

@@ -214,9 +214,14 @@ static bool does_backend_tls(const struct object_store *store, const struct refe
 
 /* ---- one pod ---- */
 
+bool pod_has_ended(const struct pod *pod)
+{
+	return strcmp(pod->phase, "Succeeded") == 0 || strcmp(pod->phase, "Failed") == 0;
+}
+
 static bool is_of_node(const struct pod *pod, const char *node)
 {
-	if (strcmp(pod->phase, "Succeeded") == 0 || strcmp(pod->phase, "Failed") == 0)
+	if (pod_has_ended(pod))
 		return false;
 	return !node[0] || strcmp(pod->node_name, node) == 0;
 }

@@ -28,6 +28,7 @@
 
 struct object;
 struct object_name;
+struct pod;
 struct object_store;
 
 #define GATEWAY_CONTROLLER_ADOPTED "postern.dev/adopted" /* of the inert GatewayClass */
@@ -68,6 +69,9 @@ struct pod_gateways { /* all zero = empty */
 /* node: whose Pods; "": of every node, and those without one. 0 or -ENOMEM, then found is empty. */
 int pod_gateways_find(const struct object_store *store, const char *node, struct pod_gateways *found);
 void pod_gateways_free(struct pod_gateways *found);
+
+/* Succeeded or Failed, by the API's word. */
+bool pod_has_ended(const struct pod *pod);
 
 /* A Pod of that node ("": of every node), not an ended one, that has the TCP port as a hostPort. NULL: none. */
 const struct object *pod_with_host_port(const struct object_store *store, const char *node, uint16_t port);

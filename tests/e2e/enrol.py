@@ -92,8 +92,24 @@ def gone(world):
         g.sendall(MARKER)
         peer = world.backends[0].take()
         expect("through TLS", peer.receive_exactly(len(MARKER)), MARKER)
+        # As the Pod garbage collector deletes it: first it has failed, then it is gone.
+        pod.publish(phase="Failed")
+        world.agent.process.wait_for("gateway Pod is deleted or has ended, and its processes still run")
+        with world.capture(MARKER) as wire:
+            g.sendall(MARKER)
+            expect("through TLS, its object says Failed", peer.receive_exactly(len(MARKER)), MARKER)
+            world.speak(sockets)
+            expect("markers on the wire", wire.report().markers, 0)
         pod.withdraw()
-        world.agent.process.wait_for("gateway Pod is deleted, and its processes still run")
+        # Another of its name, which is nobody's gateway.
+        with Pod(world, "web", labels={}) as stranger:
+            stranger.publish()
+            world.manifests.write("a-sign.yaml", pod_object("sign", "77772222-3333-4444-5555-666677778888",
+                                                            labels={LABEL: "demo"}))
+            world.agent.process.wait_for('event="gateway Pod" gateway=default/sign')
+            world.speak(sockets)
+            world.manifests.remove("a-sign.yaml")
+        world.agent.process.wait_for('event="gateway Pod is gone" gateway=default/sign')
         with world.capture(MARKER) as wire:
             g.sendall(MARKER)
             expect("through TLS, its object gone", peer.receive_exactly(len(MARKER)), MARKER)
