@@ -52,6 +52,7 @@ struct part {
 	struct stream *stream;
 	struct kubernetes_request *probe, *names; /* NULL: answered, or not asked */
 	bool listed, hastened;
+	char seen[RESOURCE_VERSION_MAX];    /* how far the watch had come when it was asked */
 	char probed[RESOURCE_VERSION_MAX];  /* as far as the watch has to reach; "": not known yet */
 	char version[RESOURCE_VERSION_MAX]; /* of the list of names; "": it is not there */
 	struct missing *missing;
@@ -292,6 +293,34 @@ static const char *why_not(const struct kubernetes_answer *received, int result)
 	return result == -ENOMEM ? "no memory" : "the answer is no list of metadata";
 }
 
+/*
+ * A list of etcd's quorum is no older than what a watch had shown when it was asked for, unless the cluster was put
+ * back to an earlier state. Its watches say nothing of that: one that is asked to go on from a resourceVersion that is
+ * yet to come shows nothing below it, so what came before that is never seen, and each question would be answered from
+ * what was there once.
+ */
+static bool went_back(const struct part *part, const char *listed)
+{
+	return is_number(part->seen) && is_number(listed) && !reached(listed, part->seen);
+}
+
+/* All of it: other streams show the same storage. What has a resourceVersion of the time before is no longer known. */
+static void begin_anew(struct question *question, const char *listed, const char *seen)
+{
+	struct kubernetes_source *source = question->source;
+
+	log_warning("the cluster's storage went back", "resource_version=%s seen=%s effect=\"all is listed anew\"",
+	            listed, seen);
+	end_parts(question);
+	for (struct stream *stream = source->streams; stream; stream = stream->next) {
+		for (struct record *record = stream->records; record; record = record->next)
+			record->resource_version[0] = '\0';
+		if (stream->watch)
+			stream_restart(stream, 0);
+	}
+	plan_next(question, RETRY_NS);
+}
+
 static int read_list(const struct kubernetes_answer *received, struct metadata_list *list,
                      int (*on_item)(void *context, const struct metadata_item *item), void *context)
 {
@@ -313,6 +342,10 @@ static void on_probe(void *context, const struct kubernetes_answer *received)
 		give_up(part->question, why_not(received, result));
 		return;
 	}
+	if (went_back(part, list.resource_version)) {
+		begin_anew(part->question, list.resource_version, part->seen);
+		return;
+	}
 	memcpy(part->probed, list.resource_version, sizeof(part->probed));
 	check_soon(part->question);
 }
@@ -326,6 +359,10 @@ static void on_names(void *context, const struct kubernetes_answer *received)
 	part->names = NULL;
 	if (result == 0 && list.continues)
 		result = -EINVAL;
+	if (result == 0 && went_back(part, list.resource_version)) {
+		begin_anew(part->question, list.resource_version, part->seen);
+		return;
+	}
 	if (result == 0) {
 		memcpy(part->version, list.resource_version, sizeof(part->version));
 		result = expect_removals(part);
@@ -389,6 +426,7 @@ static int send_part(struct part *part)
 		return -EINVAL;
 	probe = part->stream->record_count > PROBE_FROM;
 	names = part->stream->record_count <= NAMES_UP_TO;
+	(void)snprintf(part->seen, sizeof(part->seen), "%s", watch_version(part->stream));
 	if (probe)
 		part->probe = send_list(part, true);
 	if (names)
