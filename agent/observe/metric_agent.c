@@ -278,13 +278,14 @@ static void certificates(struct metric_text *text, const struct metric_sources *
 		metric_add(text, METRIC_CLIENT_CERTIFICATE_EXPIRY, (double)gateway->client_certificate->not_after,
 		           owner);
 	}
-	for (size_t i = 0; i < snapshot_settings_count(snapshot); i++) {
-		const struct tls_settings *settings = snapshot_settings_at(snapshot, i);
+	/* Policies, not settings: those that are equal share them, and each has an owner who is to act. */
+	for (size_t i = 0; i < snapshot_policy_count(snapshot); i++) {
+		const struct policy_status *policy = snapshot_policy_at(snapshot, i);
+		const struct tls_settings *settings = snapshot_settings(snapshot, policy->settings_id);
 
-		if (!settings->client_certificate)
+		if (!settings || !settings->client_certificate)
 			continue;
-		(void)snprintf(owner, sizeof(owner), "BackendTLSPolicy %s/%s", settings->policy_namespace,
-		               settings->policy_name);
+		(void)snprintf(owner, sizeof(owner), "BackendTLSPolicy %s/%s", policy->namespace_, policy->name);
 		metric_add(text, METRIC_CLIENT_CERTIFICATE_EXPIRY, (double)settings->client_certificate->not_after,
 		           owner);
 	}

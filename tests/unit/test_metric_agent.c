@@ -96,6 +96,53 @@ static void a_snapshot_is_counted(void **state)
 	policy_fixture_free(fixture);
 }
 
+#define SHARING(name, service)                                                                                         \
+	"---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: " name "}\n"          \
+	"spec: {targetRefs: [{group: '', kind: Service, name: " service "}], validation: {hostname: same.example, "    \
+	"caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]}, "                                               \
+	"options: {postern.dev/client-certificate: mine}}\n"
+
+/* Policies that are equal share their settings; each of them is told, by its own name. */
+static void sharing_policies_are_all_told(void **state)
+{
+	struct policy_fixture *fixture = policy_fixture_new();
+	struct metric_snapshot figures = {0};
+	struct metric_sources sources = {.figures = &figures, .snapshots = snapshot_holder_new()};
+	struct certificate *client = certificate_new(&(struct certificate_options){.common_name = "gateway"});
+	_cleanup_free_ char *leaf = certificate_pem((const struct certificate *const[]){client, NULL});
+	_cleanup_free_ char *key = certificate_key_pem(client);
+	_cleanup_free_ char *leaf_quoted = fixture_quoted(leaf), *key_quoted = fixture_quoted(key);
+	_cleanup_free_ char *secret = NULL, *bytes = NULL;
+	struct metric_text *text = metric_start(false);
+	size_t length;
+
+	(void)state;
+	assert_true(asprintf(&secret,
+	                     "apiVersion: v1\nkind: Secret\nmetadata: {name: mine}\ntype: kubernetes.io/tls\n"
+	                     "stringData: {tls.crt: %s, tls.key: %s}\n",
+	                     leaf_quoted, key_quoted) > 0);
+	fixture_add(fixture, secret);
+	fixture_add(fixture, SERVICE("one") SLICE("s", "one", "10.0.0.1") SHARING("p", "one"));
+	fixture_add(fixture, SERVICE("two") SLICE("t", "two", "10.0.0.2") SHARING("q", "two"));
+	fixture_compile(fixture);
+	assert_int_equal(snapshot_settings_count(fixture->snapshot), 1);
+	metric_snapshot_update(&figures, fixture->snapshot, time(NULL));
+	snapshot_holder_publish(sources.snapshots, snapshot_ref(fixture->snapshot));
+	metrics_of_agent(text, &sources);
+	bytes = metric_finish(text, &length);
+	assert_non_null(bytes);
+	assert_non_null(strstr(bytes, "postern_ca_expiry_timestamp_seconds{policy=\"default/p\"}"));
+	assert_non_null(strstr(bytes, "postern_ca_expiry_timestamp_seconds{policy=\"default/q\"}"));
+	assert_non_null(strstr(bytes, "postern_client_certificate_expiry_timestamp_seconds{"
+	                              "owner=\"BackendTLSPolicy default/p\"}"));
+	assert_non_null(strstr(bytes, "postern_client_certificate_expiry_timestamp_seconds{"
+	                              "owner=\"BackendTLSPolicy default/q\"}"));
+	snapshot_holder_free(sources.snapshots);
+	metric_snapshot_free(&figures);
+	certificate_free(client);
+	policy_fixture_free(fixture);
+}
+
 static void an_agent_with_nothing(void **state)
 {
 	struct metric_snapshot figures = {0};
@@ -151,9 +198,8 @@ static void reasons_are_told_apart(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(the_next_end_counts),
-	        cmocka_unit_test(a_snapshot_is_counted),
-	        cmocka_unit_test(an_agent_with_nothing),
+	        cmocka_unit_test(the_next_end_counts),           cmocka_unit_test(a_snapshot_is_counted),
+	        cmocka_unit_test(sharing_policies_are_all_told), cmocka_unit_test(an_agent_with_nothing),
 	        cmocka_unit_test(reasons_are_told_apart),
 	};
 
