@@ -320,8 +320,9 @@ static void handshake(const struct shadow *shadow, const struct job *job, struct
 static void try_job(const struct shadow *shadow, struct job *job, struct shadow_report *report)
 {
 	struct shadow_result *result = &report->result;
-	/* Sessions of gateway 0 are nobody's, so none is resumed for a gateway. */
-	const struct tls_session_owner owner = {.backend = job->key, .client_certificate = job->certificate};
+	/* What the backend shows now is what is asked for: a resumed session would show nothing. */
+	const struct tls_session_owner owner = {
+	        .backend = job->key, .client_certificate = job->certificate, .anew = true};
 	struct tls_session *session = NULL;
 	_cleanup_close_ int fd = -1;
 

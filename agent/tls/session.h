@@ -58,6 +58,7 @@ struct tls_session_owner {
 	uint32_t gateway_id;
 	struct postern_destination_key backend;        /* where B is dialed to */
 	struct client_certificate *client_certificate; /* its parts are referenced; NULL: none is shown */
+	bool anew; /* a full handshake, whatever is kept, and nothing of it is kept */
 };
 
 /* The context is referenced for the session's life; owner NULL: nobody's, never resumed. 0 or -ENOMEM. */

@@ -28,7 +28,7 @@ void session_offer(struct tls_session *session, const struct tls_session_owner *
 	struct verify_result result;
 	int64_t valid_until;
 
-	session->owned = owner;
+	session->owned = owner && !owner->anew;
 	if (!cache_of(session))
 		return;
 	session_cache_key(owner, &session->key);

@@ -233,6 +233,31 @@ def tried(stage):
         expect_that(f"{command}: {says!r}", says in str(stage.agent.ask(command)), stage.agent.ask(command))
 
 
+@case("explain --try asks for the backend's certificate each time: its handshake resumes no session")
+def tried_anew(stage):
+    stage.reset()
+    context = server_context(stage.leaf)
+    with Backend(stage.backend, backend4(2), 8608, context):
+        service = stage.publish(Service("tried-anew", 72, target=8608, hostname="echo.example"))
+        stage.agent.until_policy(service.name)
+
+        for turn in range(3):  # the step "dial and handshake" alone: the last one is the gateway's, which may resume
+            ticket = stage.agent.ask(f"try default/demo {service.vip4} 80")["ticket"]
+            answer = until(lambda: (lambda each: None if each["pending"] else each)(stage.agent.ask(f"tried {ticket}")), 30,
+                           "an answer")
+            expect(f"try {turn}: verified ({answer})", answer["verified"], True)
+
+        def settled():
+            return context.session_stats()["accept_good"] == context.session_stats()["accept"]
+        until(settled, 30, "the end of each handshake at the backend")
+        expect("sessions resumed by the tries", context.session_stats()["hits"], 0)
+
+        def gateway_resumes():
+            stage.gateway.connect(service.vip4, 80).close()
+            return context.session_stats()["hits"] > 0
+        until(gateway_resumes, 30, "a session that the gateway resumes: the backend lets it, and counts it")
+
+
 @case("option client-certificate of a policy comes before the Gateway's")
 def of_the_policy(stage):
     stage.reset()

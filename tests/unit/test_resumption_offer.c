@@ -56,6 +56,28 @@ static void failed_offer_is_dropped(void **state)
 		}
 }
 
+/* Who wants to see the backend's certificate resumes nothing, leaves nothing to resume, and takes nobody's away. */
+static void anew(void **state)
+{
+	(void)state;
+	const struct tls_session_owner owner = meeting_owner();
+	struct tls_session_owner looks = owner;
+
+	looks.anew = true;
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct tls_context *context = resuming_context();
+		const struct far_end_options options = server_of(&ways[i]);
+
+		meet_fully(ways[i].name, context, &looks, &options);
+		assert_false(offers(context, &owner));
+		meet_fully(ways[i].name, context, &owner, &options);
+		meet_fully(ways[i].name, context, &looks, &options);
+		meet_again(ways[i].name, context, &owner, &options);
+		SSL_CTX_free(options.ssl_ctx);
+		tls_context_unref(context);
+	}
+}
+
 /* A backend that lost its ticket keys: one full handshake, and the old tickets are gone. */
 static void backend_forgot(void **state)
 {
@@ -200,9 +222,9 @@ static void session_of_unknown_origin(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(failed_offer_is_dropped),   TEST(backend_forgot),
-	        TEST(how_the_connection_ended),  TEST(what_the_hello_offers),
-	        TEST(session_of_unknown_origin),
+	        TEST(failed_offer_is_dropped), TEST(anew),
+	        TEST(backend_forgot),          TEST(how_the_connection_ended),
+	        TEST(what_the_hello_offers),   TEST(session_of_unknown_origin),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
