@@ -3,6 +3,8 @@
  */
 #include "watch_world.h"
 
+#include "kubernetes/backoff.h"
+
 #include <signal.h>
 
 static void wait_for_state(struct fixture *fixture, enum kubernetes_watch_state expected)
@@ -62,6 +64,36 @@ static void test_retry_after(void **state)
 		assert_int_equal(loop_step(fixture.loop, 100), 0);
 	assert_true(monotonic_ns() - begun >= 2000000000ull);
 	stop(&fixture);
+}
+
+/* Many agents that lost one server must not come back as one: each waits as long as chance says, within bounds. */
+static void test_jitter(void **state)
+{
+	static const struct {
+		unsigned int attempt;
+		uint64_t most, whole;
+	} rows[] = {
+	        {1, 60000000000, 1000000000},        {2, 60000000000, 2000000000},    {6, 60000000000, 32000000000},
+	        {7, 60000000000, 60000000000},       {100, 60000000000, 60000000000}, {6, 30000000000, 30000000000},
+	        {1000000, 30000000000, 30000000000},
+	};
+	enum { draws = 1000, parts = 8 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		unsigned int seen[parts] = {0};
+		uint64_t half = rows[i].whole / 2;
+
+		for (int n = 0; n < draws; n++) {
+			uint64_t delay = kubernetes_backoff_ns(rows[i].attempt, rows[i].most);
+
+			assert_in_range(delay, half, rows[i].whole);
+			seen[delay == rows[i].whole ? parts - 1 : (delay - half) * parts / half]++;
+		}
+		/* An eighth of 1000 that is not met once has a chance of (7/8)^1000, which is 10^-58. */
+		for (int part = 0; part < parts; part++)
+			assert_true(seen[part] > 0);
+	}
 }
 
 /* Wherever it is told something, a watch may end itself. */
@@ -198,9 +230,10 @@ static void test_hasten_in_vain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_states),       cmocka_unit_test(test_retry_after),
-	        cmocka_unit_test(test_freed_inside), cmocka_unit_test(test_server_away),
-	        cmocka_unit_test(test_hasten),       cmocka_unit_test(test_hasten_in_vain),
+	        cmocka_unit_test(test_states),         cmocka_unit_test(test_retry_after),
+	        cmocka_unit_test(test_jitter),         cmocka_unit_test(test_freed_inside),
+	        cmocka_unit_test(test_server_away),    cmocka_unit_test(test_hasten),
+	        cmocka_unit_test(test_hasten_in_vain),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);
