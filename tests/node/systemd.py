@@ -7,6 +7,8 @@ that machine; nginx is its gateway, as Debian's own nginx.service, found by its 
 
 import json
 import os
+import shutil
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -14,13 +16,14 @@ from pathlib import Path
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from lib import manifests
-from lib.case import case, expect, expect_that, main
+from lib.case import SLOWNESS, case, expect, expect_that, main
 from lib.process import run
 from lib.waiting import until
 from scene import CLUSTER_CIDRS, GATEWAY, GOOD, MARKER, WITHIN, Scene, expect_clean, expect_covered, systemd_has
 
 UNIT = "posternd.service"
 CONFIGURATION = Path("/etc/postern/postern.yaml")
+PINS = Path("/sys/fs/bpf/postern")
 BETWEEN = 0.2  # requests: the one CPU has more to do
 SETTINGS = f"""
 manifests: /etc/postern/manifests
@@ -62,9 +65,17 @@ def main_pid():
     return int(show("MainPID"))
 
 
+def journal(words):
+    return words in run("journalctl", "--no-pager", "--output=cat", f"--unit={UNIT}").stdout
+
+
 def agents():
     """The processes of the unit."""
     return [int(line) for line in Path(f"/sys/fs/cgroup{show('ControlGroup')}/cgroup.procs").read_text().split()]
+
+
+def pins():
+    return [str(path) for path in PINS.rglob("*") if path.is_file()]
 
 
 @case("the machine is one that systemd has booted, with cgroup v2 alone")
@@ -137,20 +148,22 @@ class Load:
         self._thread.join(WITHIN)
 
 
-def newer(machine):
-    """The same package with a version above."""
-    tree, made = machine.directory / "newer", machine.directory / "newer.deb"
+def newer(machine, version, program=None):
+    """The same package with a version above; program: a script in the place of its posternd."""
+    tree, made = machine.directory / version, machine.directory / f"{version}.deb"
     run("dpkg-deb", "--raw-extract", machine.package, tree)
     control = tree / "DEBIAN/control"
-    control.write_text("".join(f"{line}+1\n" if line.startswith("Version: ") else f"{line}\n"
+    control.write_text("".join(f"{line}+{version}\n" if line.startswith("Version: ") else f"{line}\n"
                                for line in control.read_text().splitlines()))
+    if program:
+        (tree / "usr/sbin/posternd").write_text(program)
     run("dpkg-deb", "-Znone", "--build", tree, made)
     return made
 
 
 @case("a newer package takes over: another main process, live connections go on, no request is lost", limit=300)
 def upgraded(machine):
-    package, before = newer(machine), main_pid()
+    package, before = newer(machine, "1"), main_pid()
     with machine.wire() as wire:
         answer, kept = machine.ask("/kept/")
         expect("status, SNI, marker", answer, GOOD)
@@ -167,7 +180,91 @@ def upgraded(machine):
         expect("a connection from before", machine.ask("/kept/"), (GOOD, kept))
         expect_clean(wire)
     until(lambda: agents() == [main_pid()], WITHIN, "the end of the one before", every=0.2)
+    mark = show("WatchdogTimestampMonotonic")
+    until(lambda: show("WatchdogTimestampMonotonic") != mark, WITHIN, "a WATCHDOG=1 of the one that took over", every=0.5)
     expect("a connection from before, when it has ended", machine.ask("/kept/"), (GOOD, kept))
+
+
+@case("a newer package whose program never takes over: the reload fails in its time, and the one before goes on alone", limit=300)
+def not_upgraded(machine):
+    before, (_, kept) = main_pid(), machine.ask("/kept/")
+    impatience = Path("/run/systemd/system/posternd.service.d/impatience.conf")
+    impatience.parent.mkdir(parents=True)
+    impatience.write_text("[Service]\nTimeoutStartSec=5s\n")
+    said = run("dpkg", "--install", newer(machine, "2", "#!/bin/sh\nexec sleep infinity\n")).stderr
+    expect_that("the package's word", "the one before goes on" in said, said)
+    until(lambda: agents() == [before], WITHIN, "the end of the one that did not take over", every=0.2)
+    expect("active, main process", (show("ActiveState"), main_pid()), ("active", before))
+    expect("a connection from before", machine.ask("/kept/"), (GOOD, kept))
+    impatience.unlink()
+    run("dpkg", "--install", newer(machine, "3"))
+    expect_that("another main process", main_pid() not in (0, before), main_pid())
+    expect("a connection from before the next one", machine.ask("/kept/"), (GOOD, kept))
+
+
+@case("the one that took over is killed: systemd sees it, and it is back at once; what is covered is refused or TLS", limit=120)
+def killed(machine):
+    before = int(show("NRestarts"))
+    with machine.wire() as wire:
+        os.kill(main_pid(), signal.SIGKILL)
+        until(lambda: (show("NRestarts"), show("ActiveState")) == (str(before + 1), "active"), WITHIN, "a restart", every=0.2)
+        machine.until_served()
+        expect_clean(wire)
+
+
+@case("stopped, what is covered is refused, all else goes on; started, it is served", limit=120)
+def stopped(machine):
+    with machine.wire() as wire:
+        run("systemctl", "stop", UNIT)
+        expect("active, result", (show("ActiveState"), show("Result")), ("inactive", "success"))
+        expect("what is covered", machine.ask()[0][0], 502)
+        expect("what no policy covers", machine.ask("/plain/")[0], (200, "", MARKER))
+        expect_that("hooks that stay", pins(), [])
+        run("systemctl", "start", UNIT)
+        machine.until_served()
+        expect_clean(wire)
+
+
+@case("in a slice of its own nginx cannot start before its hooks are on", limit=300)
+def sliced(machine):
+    run("systemctl", "stop", "nginx.service")
+    shipped = Path("/usr/share/doc/postern/systemd")
+    shutil.copy(shipped / "gateway-nginx.slice", "/etc/systemd/system/")
+    shutil.copytree(shipped / "nginx.service.d", "/etc/systemd/system/nginx.service.d")
+    machine.write_settings("cgroup: /gateway.slice/gateway-nginx.slice", "netns: /proc/1/ns/net")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "enable", "gateway-nginx.slice")
+    run("systemctl", "start", "gateway-nginx.slice")
+    run("systemctl", "restart", UNIT)
+    machine.until_ready("/gateway.slice/gateway-nginx.slice")
+    with machine.wire() as wire:
+        run("systemctl", "start", "nginx.service")
+        expect("its cgroup", show("ControlGroup", "nginx.service"), "/gateway.slice/gateway-nginx.slice/nginx.service")
+        expect_covered(machine, wire)
+
+
+@case("stopped in its tracks, it is killed by systemd's watchdog, and another one serves", limit=300)
+def watchdog(machine):
+    before, restarts = main_pid(), int(show("NRestarts"))
+    with machine.wire() as wire:
+        os.kill(before, signal.SIGSTOP)
+        until(lambda: int(show("NRestarts")) == restarts + 1, 200 * SLOWNESS, "a restart", every=1)
+        machine.until_served()
+        expect_clean(wire)
+    expect_that("systemd's own word", journal("Watchdog timeout"), run("journalctl", "-u", UNIT, "-n", "20").stdout)
+    expect_that("another main process", main_pid() not in (0, before), main_pid())
+
+
+@case("removed, it takes its hooks along; purged, nothing of it is left", limit=120)
+def removed(machine):
+    run("dpkg", "--remove", "postern")
+    expect("pins", pins(), [])
+    expect("unit", show("LoadState"), "not-found")
+    expect("the gateway dials by itself: HTTP to a port that wants TLS", machine.ask()[0][0], 400)
+    expect_that("settings that stay", CONFIGURATION.exists(), "none")
+    run("dpkg", "--purge", "postern")
+    left = [path for path in (CONFIGURATION.parent, Path("/run/postern"), Path("/usr/sbin/posternd"), PINS) if path.exists()]
+    expect("left of it", left, [])
 
 
 if __name__ == "__main__":
