@@ -88,8 +88,8 @@ uint64_t kernel_maps_settle(struct kernel_maps *maps, uint64_t now_ns, bool in_o
 /*
  * An agent that drains and has given the maps up may still have said PLAIN of keys that are nobody's
  * (hooks_let_pass_unless_known()): remember them as this one's own finds, so that they end when they are named, and
- * take away what stands in front of a covered "any port". While such an agent lives before each kernel_maps_apply(),
- * and once more when none does.
+ * take away what stands in front of a covered "any port". While such an agent lives before and after each
+ * kernel_maps_apply(), and once more when none does.
  */
 void kernel_maps_adopt(struct kernel_maps *maps);
 

@@ -93,7 +93,10 @@ static void on_settle(struct loop_timer *timer)
 	decide_deferred(agent);
 }
 
-/* Of agents that drain, as long as there are any, and once more. */
+/*
+ * Of agents that drain, as long as there are any, and once more. Before what is new is written, and after: whoever says
+ * PLAIN in between looks once more after that (hooks_let_pass_unless_known()), so that one of the two sees the other.
+ */
 static void adopt_finds(struct agent *agent)
 {
 	bool others = worker_claim_others(&agent->claim) != 0;
@@ -126,6 +129,7 @@ static bool apply(struct agent *agent, struct snapshot *snapshot)
 	context_table_trim(agent->contexts, snapshot);
 	adopt_finds(agent);
 	kernel_maps_apply(&agent->maps, snapshot, monotonic_ns(), &change);
+	adopt_finds(agent);
 	say_policy_is_known(agent);
 	for (size_t i = 0; change.grew && i < agent->enrolment_count; i++)
 		sync_sweep(agent, agent->enrolments[i].gateway, false);

@@ -318,19 +318,40 @@ int hooks_detach_listeners(struct hooks *hooks, uint32_t gateway_id)
 	return error;
 }
 
+/* It would stand in front of what the other says of every port of the address. */
+static bool any_port_is_covered(int map_fd, const struct postern_destination_key *key)
+{
+	const struct postern_destination_key any_port = {.address = key->address};
+	struct postern_destination known;
+
+	return map_lookup(map_fd, &any_port, &known) == 0 && known.verdict != POSTERN_VERDICT_PLAIN;
+}
+
+/* Taken in one step, so that what the other has put there meanwhile is not lost: the address is covered either way. */
+static void take_back(struct hooks *hooks, int map_fd, const struct postern_destination_key *key)
+{
+	struct postern_destination taken;
+
+	if (bpf_map_lookup_and_delete_elem(map_fd, key, &taken) == 0 && taken.verdict != POSTERN_VERDICT_PLAIN)
+		(void)bpf_map_update_elem(map_fd, key, &taken, BPF_NOEXIST);
+	hooks_raise_generation(hooks);
+}
+
 int hooks_let_pass_unless_known(struct hooks *hooks, const struct postern_destination_key *key)
 {
 	const struct postern_destination plain = {.verdict = POSTERN_VERDICT_PLAIN};
-	const struct postern_destination_key any_port = {.address = key->address};
 	struct postern_destination known;
 	int fd = MAP_FD(hooks, destination_map);
 
-	/* It would stand in front of what the other says of every port of the address. */
-	if (map_lookup(fd, &any_port, &known) == 0 && known.verdict != POSTERN_VERDICT_PLAIN)
+	if (any_port_is_covered(fd, key))
 		return -EPERM;
 	if (bpf_map_update_elem(fd, key, &plain, BPF_NOEXIST) == 0) {
 		hooks_raise_generation(hooks);
-		return 0;
+		/* The other may have covered the address between our look and our word, and not have seen that. */
+		if (!any_port_is_covered(fd, key))
+			return 0;
+		take_back(hooks, fd, key);
+		return -EPERM;
 	}
 	if (errno != EEXIST)
 		return -errno;

@@ -8,6 +8,9 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -386,6 +389,77 @@ static void other_versions(struct fixture *fixture)
 	expect_at_least(fixture, "hooks_uninstall()", 0, hooks_uninstall(pins));
 }
 
+/* ---- two agents at once ---- */
+
+#define ROUNDS 2000
+
+struct former {
+	struct hooks *hooks;
+	struct postern_destination_key find;
+	_Atomic unsigned long looks; /* calls that have ended */
+	_Atomic bool ends;
+};
+
+/* The agent that drains: it finds again and again that the key is nobody's. */
+static void *let_pass(void *argument)
+{
+	struct former *former = argument;
+
+	while (!former->ends) {
+		(void)hooks_let_pass_unless_known(former->hooks, &former->find);
+		former->looks++;
+	}
+	return NULL;
+}
+
+/* Until no call is under way that began before this one. */
+static void await_look(struct former *former)
+{
+	unsigned long before = former->looks;
+
+	while (former->looks < before + 2)
+		sched_yield();
+}
+
+static bool is_plain(int map_fd, const struct postern_destination_key *key)
+{
+	struct postern_destination seen;
+
+	return bpf_map_lookup_elem(map_fd, key, &seen) == 0 && seen.verdict == POSTERN_VERDICT_PLAIN;
+}
+
+/* The new agent covers the address as kernel_maps_apply() does, and then looks as kernel_maps_adopt() does. */
+static void find_beside_any_port(struct fixture *fixture)
+{
+	const struct postern_destination covered = {.verdict = POSTERN_VERDICT_TLS, .settings_id = 1};
+	const struct postern_destination_key any_port = key_of(UNCOVERED, 0);
+	struct former former = {.find = key_of(UNCOVERED, 443)};
+	char path[PATH_MAX + 40];
+	int hidden = 0;
+	pthread_t thread;
+
+	begin(fixture);
+	former.hooks = fixture->hooks;
+	snprintf(path, sizeof(path), "%s/v%d/destination_map", pins, POSTERN_ABI_VERSION);
+	_cleanup_close_ int map_fd = bpf_obj_get(path);
+	expect_at_least(fixture, "destination_map", 0, map_fd);
+	expect_number(fixture, "pthread_create()", 0, pthread_create(&thread, NULL, let_pass, &former));
+	for (int i = 0; i < ROUNDS; i++) {
+		hooks_delete_destination(fixture->hooks, &former.find);
+		hooks_set_destination(fixture->hooks, &any_port, &covered);
+		if (is_plain(map_fd, &former.find))
+			hooks_delete_destination(fixture->hooks, &former.find);
+		await_look(&former);
+		hidden += is_plain(map_fd, &former.find);
+		hooks_delete_destination(fixture->hooks, &any_port);
+		await_look(&former);
+	}
+	former.ends = true;
+	pthread_join(thread, NULL);
+	expect_number(fixture, "moments after which PLAIN stands in front of a covered address", 0, hidden);
+	finish(fixture);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct row rows[] = {
@@ -400,6 +474,7 @@ int main(int argc, char **argv)
 	        {"uninstall leaves nothing", uninstall},
 	        {"pins that are refused", refused_pins},
 	        {"pins of another ABI number", other_versions},
+	        {"a drained agent's find and a covered address, at the same moment", find_beside_any_port},
 	};
 
 	return fixture_main(argc, argv, rows, ARRAY_SIZE(rows), prepare);
