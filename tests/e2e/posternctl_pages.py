@@ -25,7 +25,8 @@ from lib.stage import Stage
 from lib.waiting import until
 from lib.world import Service
 
-PAGES = ["status", "connections", "failures", "policies", "destinations", "gateways", "probe", "log-level", "help explain"]
+PAGES = ["status", "connections", "failures", "policies", "destinations", "gateways", "probe", "log-level", "metrics",
+         "help explain"]
 NO_JSON = {"help", "completion", "gate"}  # a page, a script, and a wait that only its status tells of
 SEQUENCES = ["trace", "evidence"]  # of these the answers in agent.json are a list, one after the other
 LISTS = ["status", "connections", "failures", "policies", "destinations", "gateways", "certs", "probe", "metrics",
@@ -70,7 +71,7 @@ def settled(text):
 def golden(stage):
     for words in PAGES:
         compare(words.replace(" ", "-") + ".txt", played(stage, *words.split()))
-    for words in ("status", "connections", "failures", "destinations"):
+    for words in ("status", "connections", "failures", "destinations", "metrics"):
         compare(f"{words}.json", played(stage, "--json", *words.split()))
     for words in ("certs", "version"):
         compare(f"{words}.txt", settled(played(stage, words)))
@@ -80,6 +81,26 @@ def golden(stage):
                                 ("plan-none", ("plan",), None)):
         compare(f"{name}.txt", played(stage, *words, change=change))
         compare(f"{name}.json", played(stage, "--json", *words, change=change))
+
+
+@case("what check, bugreport and uninstall print is what the golden files say, to the byte")
+def golden_without_agent(stage):
+    report = stage.directory / "nothing.tar"
+
+    def both(name, *words):
+        for suffix, options in (("txt", []), ("json", ["--json"])):
+            done = run(POSTERNCTL, *options, *words, check=False)
+            text = done.stdout + (f"--- standard error\n{done.stderr}--- exit status {done.returncode}\n"
+                                  if suffix == "txt" else "")
+            text = text.replace(str(stage.directory), "/DIRECTORY")
+            compare(f"{name}.{suffix}", re.sub(r'(tar: |"files": |pid )\d+', r"\1N", text))
+            report.unlink(missing_ok=True)
+
+    both("check", "check", GOLDEN / "check.yaml")
+    nothing = ["--run-dir", stage.directory / "nothing", "--bpffs", "/nonexistent/postern"]
+    both("bugreport", *nothing, "bugreport", "--output", report)
+    both("uninstall-nothing", *nothing, "uninstall")
+    both("uninstall-live", "--run-dir", stage.run_directory, "--bpffs", stage.bpffs, "uninstall")
 
 
 @case("every document of a live agent fits its schema, with and without failures, connections and a kernel")
