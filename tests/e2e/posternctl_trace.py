@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import struct
+import subprocess
 import sys
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
@@ -16,7 +17,7 @@ from lib.case import case, expect, expect_error, expect_that, main, skip
 from lib.paths import POSTERNCTL
 from lib.process import Process, placed, run
 from lib.stage import Stage
-from lib.waiting import until
+from lib.waiting import LONG, until
 from lib.world import Service
 
 
@@ -206,6 +207,23 @@ def away(stage):
     finally:
         for process in tracers:
             process.kill()
+
+
+@case("trace and --watch end when nobody reads them any more, though nothing happens")
+def nobody_reads(stage):
+    for words in (["trace"], ["failures", "--watch", "3600"], ["status", "--watch", "3600"]):
+        reading, writing = os.pipe()
+        process = subprocess.Popen([POSTERNCTL, "--run-dir", stage.run_directory, "--bpffs", stage.bpffs, *words],
+                                   stdout=writing, stderr=subprocess.DEVNULL)
+        os.close(writing)
+        try:
+            if words[0] == "status":
+                expect_that("a page, before it waits", os.read(reading, 1), None)
+            os.close(reading)
+            process.wait(timeout=LONG)
+        finally:
+            process.kill()
+            process.wait()
 
 
 @case("trace: more events than are read: how many were lost is said in the stream")

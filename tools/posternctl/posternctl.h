@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 #define DEFAULT_RUN_DIR   "/run/postern"
 #define DEFAULT_BPFFS     "/sys/fs/bpf/postern"
@@ -103,7 +104,8 @@ bool command_line_parse(struct command_line *line, int argc, char **argv);
 bool timeout_of(const char *seconds, long long fallback_ms, long long *milliseconds);
 /* Runs it again and again, until the output is closed or a signal comes. */
 int watch_command(const struct command *command, const struct options *options);
-/* Waits for the time between two looks. False: a signal came, or nobody reads any more. */
+/* Waits for the time between two looks (trace's own, or --watch's). False: a signal came, or nobody reads any more. */
+bool wait_while_read(const struct timespec *interval);
 bool watch_wait(const struct options *options);
 
 extern const char check_help[];

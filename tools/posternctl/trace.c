@@ -224,6 +224,6 @@ int command_trace(const struct options *options)
 		last_look = now;
 		last = number_of(answer, "last");
 		json_decref(answer);
-	} while (fflush(stdout) != EOF && !ferror(stdout) && clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL) == 0);
+	} while (wait_while_read(&pause));
 	return EXIT_FINE;
 }

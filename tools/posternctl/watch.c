@@ -3,7 +3,7 @@
  * --watch: a terminal is cleared before each page; elsewhere pages follow each other, and JSON documents are a line
  * each. It ends when nobody reads any more, or by a signal.
  */
-#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -29,12 +29,19 @@ static struct timespec interval_of(const struct options *options)
 	return interval;
 }
 
+bool wait_while_read(const struct timespec *interval)
+{
+	/* No event is asked for: a pipe that nobody reads any more says so in any case. */
+	struct pollfd output = {.fd = STDOUT_FILENO};
+
+	return fflush(stdout) != EOF && !ferror(stdout) && ppoll(&output, 1, interval, NULL) == 0;
+}
+
 bool watch_wait(const struct options *options)
 {
 	const struct timespec interval = interval_of(options);
 
-	return fflush(stdout) != EOF && !ferror(stdout) &&
-	       clock_nanosleep(CLOCK_MONOTONIC, 0, &interval, NULL) != EINTR;
+	return wait_while_read(&interval);
 }
 
 int watch_command(const struct command *command, const struct options *options)
