@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "base/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -46,6 +48,30 @@ bool cgroup_is_populated(const char *cgroup)
 			return value;
 	}
 	return ferror(file) && errno != ENODEV; /* it went after it was opened */
+}
+
+/* One that goes while it is looked through was not it, or is gone. */
+char *cgroup_find(const char *mount, uint64_t id)
+{
+	_cleanup_closedir_ DIR *directory = opendir(mount);
+	char path[PATH_MAX];
+
+	if (!directory)
+		return NULL;
+	for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
+		char *found;
+
+		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		    snprintf(path, sizeof(path), "%s/%s", mount, entry->d_name) >= (int)sizeof(path))
+			continue;
+		if (entry->d_ino == id)
+			return strdup(path);
+		found = cgroup_find(path, id);
+		if (found || (errno != ENOENT && errno != ENODEV))
+			return found;
+	}
+	errno = ENOENT;
+	return NULL;
 }
 
 int cgroup_join(const char *cgroup)

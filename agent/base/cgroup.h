@@ -7,6 +7,7 @@
 #define POSTERN_BASE_CGROUP_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /*
@@ -16,6 +17,12 @@
 bool cgroup_for_each_process(const char *cgroup, bool (*each)(void *context, pid_t process), void *context);
 /* Does a process run in it, or in one below it? True, too, if that cannot be read (no descriptor, no memory). */
 bool cgroup_is_populated(const char *cgroup);
+/*
+ * The directory below `mount` of the cgroup with this id (its inode); free(). By a walk through all of them, which
+ * needs no privilege, as open_by_handle_at() would. NULL and errno: ENOENT, there is none; anything else, it is not
+ * known.
+ */
+char *cgroup_find(const char *mount, uint64_t id);
 /* The calling process goes there, with all its threads. 0 or negative errno. */
 int cgroup_join(const char *cgroup);
 

@@ -6,6 +6,7 @@
 #ifndef POSTERN_BASE_CLEANUP_H
 #define POSTERN_BASE_CLEANUP_H
 
+#include <dirent.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,15 +25,22 @@ static inline void cleanup_close(const int *fd)
 		close(*fd);
 }
 
+static inline void cleanup_closedir(DIR **directory)
+{
+	if (*directory)
+		closedir(*directory);
+}
+
 static inline void cleanup_fclose(FILE **file)
 {
 	if (*file)
 		fclose(*file);
 }
 
-#define _cleanup_free_   _cleanup_(cleanup_free)
-#define _cleanup_close_  _cleanup_(cleanup_close)
-#define _cleanup_fclose_ _cleanup_(cleanup_fclose)
+#define _cleanup_free_     _cleanup_(cleanup_free)
+#define _cleanup_close_    _cleanup_(cleanup_close)
+#define _cleanup_fclose_   _cleanup_(cleanup_fclose)
+#define _cleanup_closedir_ _cleanup_(cleanup_closedir)
 
 /* Give a pointer or descriptor away: the variable is emptied, so that its cleanup does nothing. */
 #define TAKE_PTR(pointer)                                                                                              \

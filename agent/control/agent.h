@@ -235,6 +235,10 @@ struct shadow *shadow_watch_need(struct agent *agent);
 uint32_t enrol_id_for(struct agent *agent, const char *name);
 /* The pinned hooks of gateways that are not configured. Not while another agent serves them. */
 void enrol_forget_others(struct agent *agent);
+/* Before a gateway Pod is removed whose processes still run, or another Pod is enrolled by its name. */
+void enrol_set_aside(struct enrolment *enrolment);
+/* The same for one that an earlier agent left. */
+void enrol_set_former_aside(struct agent *agent, const char *name);
 /* What agents of other ABI numbers left, as far as nobody needs it (hooks_clear_other_versions()). */
 void enrol_clear_other_versions(struct agent *agent);
 

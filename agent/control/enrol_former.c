@@ -1,14 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What former agents left of gateways: their ids, which stay what they are, and their hooks, which go with them. */
+/*
+ * What former gateways left: their ids, which stay what they are, and their hooks, which go with them. But not those of
+ * a Pod that the API knows no more and whose processes still run, as after a deletion by force: without hooks they
+ * would speak plainly. They stay on and refuse until the processes end, whatever has the Pod's name by then.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cgroup.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "control/agent.h"
 #include "control/predecessor.h"
+#include "datapath/gateway.h"
 #include "datapath/hooks.h"
+#include "node/pod_cgroup.h"
+#include "policy/object.h"
+#include "policy/store.h"
+#include "source/source.h"
 
 /* That of /readyz is no enrolment, and as much in use as they are. */
 static const struct gateway *probes_own(const struct agent *agent)
@@ -42,6 +52,79 @@ static bool has_id(void *context, uint32_t id)
 	return probes_own(agent) && probes_own(agent)->id == id;
 }
 
+static bool is_in_api(const struct agent *agent, const char *uid)
+{
+	const struct object_store *store = source_store(agent->source);
+
+	for (size_t i = 0; i < object_store_count(store, OBJECT_POD); i++) {
+		const struct object *pod = object_store_at(store, OBJECT_POD, i);
+		const char *named = pod_cgroup_uid(&pod->pod, pod->uid);
+
+		if (named && strcmp(named, uid) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* One that is observed only is refused nothing, so nothing is lost with its hooks. */
+static bool is_observed(const struct agent *agent, uint64_t cgroup)
+{
+	struct postern_gateway entry;
+	uint32_t id = hooks_gateway_id_of(agent->hooks, cgroup);
+
+	return id && hooks_get_gateway(agent->hooks, id, &entry) == 0 && entry.mode == POSTERN_MODE_OBSERVE;
+}
+
+struct former {
+	const struct agent *agent;
+	bool any; /* that lives on */
+};
+
+/* Is it what is left of a gateway Pod: no object, and processes? What cannot be told now will be later. */
+static bool lives_on(void *context, uint64_t cgroup)
+{
+	struct former *former = context;
+	const char *mount = former->agent->source ? cgroup2_mount() : NULL;
+	_cleanup_free_ char *path = NULL;
+	char uid[POD_UID_MAX + 1];
+	bool lives;
+
+	if (!mount || is_observed(former->agent, cgroup))
+		return false;
+	path = cgroup_find(mount, cgroup);
+	if (!path)
+		lives = errno != ENOENT;
+	else
+		lives = pod_cgroup_names(path, uid) && !is_in_api(former->agent, uid) && cgroup_is_populated(path);
+	former->any |= lives;
+	return lives;
+}
+
+static void set_aside(struct agent *agent, const char *name)
+{
+	int error = hooks_set_aside(agent->hooks, name);
+
+	if (error)
+		log_error("hooks of a former gateway not set aside", "gateway=%s error=\"%s\"", name, strerror(-error));
+	agent->others_forgotten = false;
+}
+
+void enrol_set_aside(struct enrolment *enrolment)
+{
+	if (enrolment->gateway && enrolment->gateway->mode == POSTERN_MODE_ENFORCE)
+		set_aside(enrolment->agent, enrolment->name);
+}
+
+void enrol_set_former_aside(struct agent *agent, const char *name)
+{
+	struct former former = {.agent = agent};
+	uint64_t cgroup;
+
+	(void)hooks_pinned_gateway_id(agent->hooks, name, &cgroup);
+	if (cgroup && lives_on(&former, cgroup))
+		set_aside(agent, name);
+}
+
 /*
  * Gateways that an earlier agent served and that there are no more: their pinned hooks would refuse for ever. Not
  * before the source has said which Pods there are: without their hooks they would speak plainly. One that cannot be
@@ -50,18 +133,19 @@ static bool has_id(void *context, uint32_t id)
 void enrol_forget_others(struct agent *agent)
 {
 	_cleanup_free_ const char **names = NULL;
+	struct former former = {.agent = agent};
 	size_t count;
 	int removed;
 
 	if (!sync_is_seen(agent))
 		return;
 	names = names_of_all(agent, &count);
-	removed = names ? hooks_keep_gateways(agent->hooks, names, count) : -ENOMEM;
+	removed = names ? hooks_keep_gateways(agent->hooks, names, count, lives_on, &former) : -ENOMEM;
 	if (removed >= 0)
 		removed = hooks_keep_gateway_ids(agent->hooks, has_id, agent);
 	if (removed < 0)
 		log_error("hooks of earlier gateways not taken away", "error=\"%s\"", strerror(-removed));
-	agent->others_forgotten = removed >= 0;
+	agent->others_forgotten = removed >= 0 && !former.any;
 }
 
 void enrol_clear_other_versions(struct agent *agent)

@@ -7,7 +7,7 @@
  *
  * A Pod that is deleted by force is gone from the API before its processes are, and one that is "Failed" may run still:
  * what they dial is not plain in the meantime, so it is a gateway until its cgroup is empty. If another Pod takes its
- * name, or another agent its place, before that, its hooks go with its name.
+ * name, or another agent its place, before that, it is served no more, and its hooks refuse (enrol_former.c).
  *
  * A Pod's cgroup is looked for until the kubelet has made it, which is before the first container; its namespace is the
  * sandbox's.
@@ -155,6 +155,13 @@ static bool outlives_object(const struct enrolment *enrolment)
 	return !now || strcmp(now->uid, pod->uid) != 0 || pod_has_ended(&now->pod);
 }
 
+static void remove_replaced(struct enrolment *enrolment)
+{
+	if (outlives_object(enrolment))
+		enrol_set_aside(enrolment);
+	remove_pod(enrolment);
+}
+
 static void remove_unless_it_runs(struct enrolment *enrolment)
 {
 	bool outlives = outlives_object(enrolment);
@@ -169,8 +176,10 @@ static void remove_unless_it_runs(struct enrolment *enrolment)
 
 static void add_pod(struct agent *agent, struct pod_gateway *listed)
 {
-	struct enrolment *enrolment = enrol_add(agent, listed->name);
+	struct enrolment *enrolment;
 
+	enrol_set_former_aside(agent, listed->name);
+	enrolment = enrol_add(agent, listed->name);
 	if (!enrolment)
 		return; /* said with what is left in the list */
 	enrolment->pod = take(listed);
@@ -196,7 +205,7 @@ static void remove_gone(struct agent *agent, struct pod_gateways *found)
 		if (!listed)
 			remove_unless_it_runs(enrolment);
 		else if (strcmp(uid_of(listed), uid_of(enrolment->pod)) != 0)
-			remove_pod(enrolment);
+			remove_replaced(enrolment);
 	}
 }
 
@@ -255,6 +264,9 @@ void enrol_pods_ended(struct agent *agent)
 		if (enrolment->name && enrolment->outlives_object)
 			remove_unless_it_runs(enrolment);
 	}
+	/* Only once it is known which Pods there are. */
+	if (agent->pods && !agent->others_forgotten && !agent->predecessor && !agent->enrolment_paused)
+		enrol_forget_others(agent);
 }
 
 void enrol_pods_stop(struct agent *agent)

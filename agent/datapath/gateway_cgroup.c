@@ -17,12 +17,6 @@
 
 static char mount_point[PATH_MAX]; /* filled once, below */
 
-static void cleanup_closedir(DIR **directory)
-{
-	if (*directory)
-		closedir(*directory);
-}
-
 /*
  * A line of mountinfo, proc(5): ID parent major:minor root MOUNT-POINT options [optional...] - TYPE source options.
  * Mount points with blanks are written with octal escapes and are not taken for a cgroup2 mount of any use.
@@ -84,7 +78,7 @@ struct walk {
 
 static int walk_below(struct walk *walk, const char *path, int depth)
 {
-	_cleanup_(cleanup_closedir) DIR *directory = NULL;
+	_cleanup_closedir_ DIR *directory = NULL;
 	uint64_t id = cgroup_id(path);
 	char child[PATH_MAX];
 

@@ -60,11 +60,20 @@ int hooks_detach_gateway(struct hooks *hooks, const char *name, const char *cgro
 bool hooks_gateway_attached(struct hooks *hooks, const char *name);
 /* The id that the pinned hooks of a gateway of this name have, on a cgroup that lives; 0: there are none. */
 uint32_t hooks_pinned_gateway_id(struct hooks *hooks, const char *name, uint64_t *cgroup);
+/* The id that the hooks of a cgroup have; 0: none. */
+uint32_t hooks_gateway_id_of(struct hooks *hooks, uint64_t cgroup);
 /*
- * Detach the pinned hooks of every gateway that is not named: what an agent did not see leave while it was down.
+ * Detach the pinned hooks of every gateway that is not named: what an agent did not see leave while it was down; those
+ * that were set aside, too. Where the cgroup's processes are a gateway's that lives on they are set aside instead.
  * Returns how many gateways were detached, or the first -errno.
  */
-int hooks_keep_gateways(struct hooks *hooks, const char *const *names, size_t count);
+int hooks_keep_gateways(struct hooks *hooks, const char *const *names, size_t count,
+                        bool (*lives_on)(void *context, uint64_t cgroup), void *context);
+/*
+ * The gateway is no more, and its processes run: its hooks stay on, refuse every covered connect, and no longer stand
+ * in the way of another gateway of this name. hooks_keep_gateways() takes them away. 0; -ENOENT: none is pinned.
+ */
+int hooks_set_aside(struct hooks *hooks, const char *name);
 /*
  * Take away what agents of other ABI numbers pinned, once this agent's hooks are on. Their hooks cannot be taken over:
  * BPF_LINK_UPDATE leaves a link the cgroup storage of its first program, which is another map's. So both are on for a

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * hooks_internal.h: what the files of hooks.h share: hooks.c (load, and take over what is pinned), hooks_maps.c (the
- * maps' accessors), hooks_trace.c (the programs' events), hooks_links.c (programs on cgroups), hooks_pins.c (paths
- * below the bpffs, uninstall), hooks_versions.c (pins of agents of other ABI numbers).
+ * maps' accessors), hooks_trace.c (the programs' events), hooks_links.c (programs on cgroups), hooks_former.c (those of
+ * gateways that are no more), hooks_pins.c (paths below the bpffs, uninstall), hooks_versions.c (pins of agents of
+ * other ABI numbers).
  */
 #ifndef POSTERN_DATAPATH_HOOKS_INTERNAL_H
 #define POSTERN_DATAPATH_HOOKS_INTERNAL_H
@@ -75,6 +76,10 @@ void hooks_raise_generation(struct hooks *hooks);
 /* hooks_links.c */
 void hooks_close_links(struct hooks *hooks);
 int hooks_update_links(struct hooks *hooks);
+/* The id of the cgroup that the link pinned at the path is on; 0: on none that lives, or there is no such link. */
+uint64_t hooks_pinned_cgroup(const char *pin);
+/* Close what this agent holds of the gateway's links, and forget them: they live on by their pins. */
+void hooks_let_go(struct hooks *hooks, const char *name);
 
 /* hooks_pins.c. The paths are "" when nothing is pinned; all fail with -ENAMETOOLONG. */
 int hooks_prepare_directory(const char *bpffs, char **directory);
@@ -83,6 +88,8 @@ bool hooks_is_version_directory(const char *name);
 /* A gateway's name as a file's name. */
 void hooks_encode_name(const char *name, char encoded[static NAME_MAX]);
 int hooks_gateway_pin_directory(const struct hooks *hooks, const char *name, char path[static PATH_MAX]);
+/* Of a gateway that is no more, on a cgroup that lives: the file's name is none that a gateway's name could have. */
+int hooks_aside_pin_directory(const struct hooks *hooks, uint64_t cgroup, char path[static PATH_MAX]);
 /* Of another agent's cgroup: a link beside the usual one. */
 int hooks_witness_pin_path(const struct hooks *hooks, uint64_t other_cgroup, char path[static PATH_MAX]);
 int hooks_make_links_directory(const struct hooks *hooks);

@@ -7,7 +7,6 @@
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -86,6 +85,17 @@ static int take_over_link(const char *pin, const struct attachment *attachment, 
 		return -1;
 	}
 	return TAKE_FD(fd);
+}
+
+uint64_t hooks_pinned_cgroup(const char *pin)
+{
+	_cleanup_close_ int fd = bpf_obj_get(pin);
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.type != BPF_LINK_TYPE_CGROUP)
+		return 0;
+	return info.cgroup.cgroup_id;
 }
 
 static int make_link(const struct attachment *attachment, int cgroup_fd, int *link_fd)
@@ -282,6 +292,19 @@ int hooks_detach_gateway(struct hooks *hooks, const char *name, const char *cgro
 	return first_error;
 }
 
+void hooks_let_go(struct hooks *hooks, const char *name)
+{
+	for (struct hooks_gateway **place = &hooks->gateways; *place; place = &(*place)->next) {
+		struct hooks_gateway *gateway = *place;
+
+		if (strcmp(gateway->name, name) != 0)
+			continue;
+		*place = gateway->next;
+		free_gateway(gateway);
+		return;
+	}
+}
+
 bool hooks_gateway_attached(struct hooks *hooks, const char *name)
 {
 	const struct hooks_gateway *gateway = find_gateway(hooks, name);
@@ -298,7 +321,6 @@ bool hooks_gateway_attached(struct hooks *hooks, const char *name)
 uint32_t hooks_pinned_gateway_id(struct hooks *hooks, const char *name, uint64_t *cgroup)
 {
 	const struct attachment attachment = attachment_of(hooks, LINK_CONNECT4);
-	struct postern_gateway_id value = {0};
 	struct bpf_link_info info = {0};
 	uint32_t size = sizeof(info);
 	char directory[PATH_MAX], pin[PATH_MAX];
@@ -312,61 +334,24 @@ uint32_t hooks_pinned_gateway_id(struct hooks *hooks, const char *name, uint64_t
 	    !link_is_on(fd, info.cgroup.cgroup_id, attachment.type) || info.cgroup.cgroup_id == 0)
 		return 0;
 	*cgroup = info.cgroup.cgroup_id;
-	if (bpf_map_lookup_elem(bpf_map__fd(hooks->skeleton->maps.gateway_id_storage), cgroup, &value) != 0)
+	return hooks_gateway_id_of(hooks, *cgroup);
+}
+
+uint32_t hooks_gateway_id_of(struct hooks *hooks, uint64_t cgroup)
+{
+	struct postern_gateway_id value = {0};
+
+	if (bpf_map_lookup_elem(bpf_map__fd(hooks->skeleton->maps.gateway_id_storage), &cgroup, &value) != 0)
 		return 0;
 	return value.id;
-}
-
-static bool is_kept(const struct hooks *hooks, const char *entry_path, const char *const *names, size_t count)
-{
-	char path[PATH_MAX];
-
-	for (size_t i = 0; i < count; i++) {
-		if (hooks_gateway_pin_directory(hooks, names[i], path) == 0 && strcmp(path, entry_path) == 0)
-			return true;
-	}
-	return false;
-}
-
-int hooks_keep_gateways(struct hooks *hooks, const char *const *names, size_t count)
-{
-	char links[PATH_MAX], path[PATH_MAX];
-	struct dirent **entries;
-	int removed = 0, first_error = 0;
-
-	if (!hooks->directory)
-		return 0;
-	snprintf(links, sizeof(links), "%s/links", hooks->directory);
-	int entry_count = scandir(links, &entries, NULL, NULL);
-	if (entry_count < 0)
-		return errno == ENOENT ? 0 : -errno;
-	for (int i = 0; i < entry_count; i++) {
-		int length = snprintf(path, sizeof(path), "%s/%s", links, entries[i]->d_name);
-
-		if (entries[i]->d_name[0] != '.' && length < (int)sizeof(path) && !is_kept(hooks, path, names, count)) {
-			int error = hooks_remove_pins_below(path);
-
-			log_info("hooks of a former gateway taken away", "pins=%s", path);
-			removed += error >= 0;
-			if (error < 0 && !first_error)
-				first_error = error;
-		}
-		free(entries[i]);
-	}
-	free(entries);
-	return first_error ? first_error : removed;
 }
 
 /* The cgroup that the usual pin's link is on, if it lives, and is another one than ours. */
 static uint64_t others_cgroup(const char *pin, uint64_t own)
 {
-	_cleanup_close_ int fd = bpf_obj_get(pin);
-	struct bpf_link_info info = {0};
-	uint32_t size = sizeof(info);
+	uint64_t cgroup = hooks_pinned_cgroup(pin);
 
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.type != BPF_LINK_TYPE_CGROUP)
-		return 0;
-	return info.cgroup.cgroup_id == own ? 0 : info.cgroup.cgroup_id;
+	return cgroup == own ? 0 : cgroup;
 }
 
 int hooks_attach_witness(struct hooks *hooks, const char *cgroup_path)

@@ -6,9 +6,10 @@
  *   <bpffs>/vN/<map>                      N = the ABI number
  *   <bpffs>/vN/witness_link              witness_link_CGROUP beside that of another agent that lives
  *   <bpffs>/vN/links/<gateway>/<program>
+ *   <bpffs>/vN/links/_x<cgroup>/<program>  of a gateway that is no more, whose processes still run (hooks_former.c)
  *
- * The last line, how a gateway's name is encoded, and the names connect4, connect6 and guard are the same for all ABI
- * numbers: an agent takes the hooks of other ones away by them (hooks_versions.c).
+ * The last two lines, how a gateway's name is encoded, and the names connect4, connect6 and guard are the same for all
+ * ABI numbers: an agent takes the hooks of other ones away by them (hooks_versions.c).
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -28,12 +29,6 @@
 #include "datapath/hooks_internal.h"
 
 #define ENCODED_NAME_MAX 200 /* NAME_MAX is 255 */
-
-static void cleanup_closedir(DIR **directory)
-{
-	if (*directory)
-		closedir(*directory);
-}
 
 __attribute__((format(printf, 2, 3))) static int format_path(char path[static PATH_MAX], const char *format, ...)
 {
@@ -82,6 +77,11 @@ int hooks_gateway_pin_directory(const struct hooks *hooks, const char *name, cha
 		return 0;
 	hooks_encode_name(name, encoded);
 	return format_path(path, "%s/links/%s", hooks->directory, encoded);
+}
+
+int hooks_aside_pin_directory(const struct hooks *hooks, uint64_t cgroup, char path[static PATH_MAX])
+{
+	return format_path(path, "%s/links/_x%llx", hooks->directory, (unsigned long long)cgroup);
 }
 
 int hooks_witness_pin_path(const struct hooks *hooks, uint64_t other_cgroup, char path[static PATH_MAX])
@@ -189,7 +189,7 @@ static int remove_entry(const char *directory, const struct dirent *entry)
 
 int hooks_remove_pins_below(const char *directory_path)
 {
-	_cleanup_(cleanup_closedir) DIR *directory = opendir(directory_path);
+	_cleanup_closedir_ DIR *directory = opendir(directory_path);
 	int removed = 0, first_error = 0;
 
 	if (!directory)
@@ -210,7 +210,7 @@ int hooks_remove_pins_below(const char *directory_path)
 
 int hooks_uninstall(const char *bpffs)
 {
-	_cleanup_(cleanup_closedir) DIR *directory = opendir(bpffs);
+	_cleanup_closedir_ DIR *directory = opendir(bpffs);
 	int removed = 0, first_error = 0;
 	char path[PATH_MAX];
 

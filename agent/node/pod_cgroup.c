@@ -194,6 +194,29 @@ char *pod_cgroup_find(const struct pod *pod, const char *uid, const char *mount,
 	return NULL;
 }
 
+bool pod_cgroup_names(const char *path, char uid[static POD_UID_MAX + 1])
+{
+	static const char slice[] = ".slice", separator[] = "-pod";
+	const char *part = pod_cgroup_part(path), *name = NULL;
+	size_t length = strlen(part);
+
+	if (!strstr(path, "kubepods"))
+		return false;
+	if (length > sizeof(slice) - 1 && strcmp(part + length - (sizeof(slice) - 1), slice) == 0) {
+		length -= sizeof(slice) - 1;
+		for (const char *at = strstr(part, separator); at; at = strstr(at + 1, separator))
+			name = at + sizeof(separator) - 1;
+	} else if (strncmp(part, "pod", 3) == 0) {
+		name = part + 3;
+	}
+	if (!name || name >= part + length || (size_t)(part + length - name) > POD_UID_MAX)
+		return false;
+	for (; name < part + length; name++)
+		*uid++ = *name == '_' ? '-' : *name;
+	*uid = '\0';
+	return true;
+}
+
 const char *pod_cgroup_part(const char *path)
 {
 	const char *slash = strrchr(path, '/');

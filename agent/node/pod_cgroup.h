@@ -35,6 +35,10 @@ const char *pod_cgroup_uid(const struct pod *pod, const char *uid);
 char *pod_cgroup_find(const struct pod *pod, const char *uid, const char *mount, const char *root, char *problem,
                       size_t size);
 
+/* The other way: the uid of the pod whose pod-level cgroup this is; of a static pod, its hash. False: it is no pod's.
+ */
+bool pod_cgroup_names(const char *path, char uid[static POD_UID_MAX + 1]);
+
 /* The last part of the path of a cgroup, which names the pod. Valid as long as path. */
 const char *pod_cgroup_part(const char *path);
 /* Is that a part of this path (of /proc/PID/cgroup, whatever stands before)? */

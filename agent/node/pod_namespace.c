@@ -31,12 +31,6 @@ struct search {
 	const char *runtime; /* one that no hook sees into */
 };
 
-static void cleanup_closedir(DIR **directory)
-{
-	if (*directory)
-		closedir(*directory);
-}
-
 /* ---- one process ---- */
 
 static int open_process(const char *proc, pid_t process, const char *file)
@@ -178,7 +172,7 @@ static void walk_processes(struct search *search, const char *path)
 
 static void walk_cgroups(struct search *search, const char *path, int depth)
 {
-	_cleanup_(cleanup_closedir) DIR *directory = opendir(path);
+	_cleanup_closedir_ DIR *directory = opendir(path);
 	char child[PATH_MAX];
 
 	walk_processes(search, path);
@@ -194,7 +188,7 @@ static void walk_cgroups(struct search *search, const char *path, int depth)
 
 static void walk_proc(struct search *search)
 {
-	_cleanup_(cleanup_closedir) DIR *directory = opendir(search->proc);
+	_cleanup_closedir_ DIR *directory = opendir(search->proc);
 	char cgroup[PATH_MAX];
 
 	for (struct dirent *entry = directory ? readdir(directory) : NULL; entry; entry = readdir(directory)) {

@@ -16,7 +16,7 @@ from lib.pods import LABEL, NODE, Pod, kubelet_root, pod_object
 from lib.process import run
 from lib.sockets import SocketMaker, receive_exactly
 from lib.topology import backend4
-from lib.waiting import until
+from lib.waiting import LONG, until
 from lib.pods_world import MARKER, PORT, PodsWorld
 from lib.world import Service
 
@@ -133,7 +133,21 @@ def gone(world):
     expect("pins of links", world.links(), [])
 
 
-@case("a Pod that is replaced in one step, its old processes still alive: the old ones are a gateway no more")
+def expect_refused(world, sockets):
+    """A covered connect of processes whose gateway is no more, with a look at the wire."""
+    with world.capture(MARKER) as wire:
+        expect_error("a covered connect", lambda: sockets.connect(world.covered.vip4, 80, timeout=3),
+                     ConnectionRefusedError)
+        expect_error("a covered endpoint", lambda: sockets.connect(backend4(2), PORT, timeout=3), ConnectionRefusedError)
+        expect("markers on the wire", wire.report().markers, 0)
+
+
+def aside(world):
+    """Places of hooks whose gateway is no more (agent/datapath/hooks_former.c)."""
+    return [name for name in world.links() if name.startswith("_x")]
+
+
+@case("a Pod that is replaced in one step, its old processes still alive: they are refused until they end")
 def replaced(world):
     with Pod(world, "web") as old, Pod(world, "web") as new:
         old_sockets, new_sockets = old.sockets(), new.sockets()
@@ -147,9 +161,21 @@ def replaced(world):
         world.until_ready("default/web")
         expect_error("the old one's connection", lambda: g.recv(1), ConnectionResetError)
         world.speak(new_sockets)
+        expect_refused(world, old_sockets)
+        expect("hooks that were set aside", len(aside(world)), 1)
+        # By an agent that never knew it as a gateway, too.
+        world.agent.kill()
+        world.begin()
+        world.until_ready("default/web")
+        expect_refused(world, old_sockets)
+        world.speak(new_sockets)
+        _, text, said = world.agent.control("status")
+        expect_that("status says whose hooks these are", "deleted Pod" in text and "until they end" in text, text + said)
         old.published = False
         for sockets in (old_sockets, new_sockets):
             sockets.close()
+        old.remove()
+        until(lambda: not aside(world), LONG, "no hooks of the old one")
     world.until_gone("default/web")
 
 
@@ -260,31 +286,40 @@ def raced(world):
         world.until_gone(name)
 
 
-@case("the agent is started anew: the same id and ports; a Pod that went meanwhile loses its hooks, and no other")
+@case("the agent is started anew: the same id and ports; a Pod that went meanwhile loses its hooks, when its processes end")
 def restarted(world):
-    with Pod(world, "stays") as stays, Pod(world, "goes") as goes:
+    with Pod(world, "stays") as stays, Pod(world, "goes") as goes, Pod(world, "observed") as observed, \
+            Pod(world, "unlabelled") as unlabelled:
         sockets, others = stays.sockets(), goes.sockets()
-        for pod in (stays, goes):
+        observed.annotate(mode="observe")
+        for pod in (stays, goes, unlabelled):
             pod.publish()
-        for name in ("default/stays", "default/goes"):
-            world.until_ready(name)
+        for pod in (stays, goes, observed, unlabelled):
+            world.until_ready(f"default/{pod.name}")
         ports = world.gateways()["default/stays"]["listeners"]
-        expect("pins of links", len(world.links()), 2)
+        expect("pins of links", len(world.links()), 4)
         world.agent.kill()
         for each in (sockets, others):
             expect_error("a connect while there is no agent",
                          lambda each=each: each.connect(world.covered.vip4, 80, timeout=3), ConnectionRefusedError)
         goes.withdraw()
+        observed.withdraw()
+        unlabelled.labels.clear()
+        unlabelled.publish()
         world.begin()
         expect("its ports", world.until_ready("default/stays")["listeners"], ports)
         world.speak(sockets)
-        until(lambda: len(world.links()) == 1, 30, "one gateway's pins")
+        until(lambda: len(world.links()) == 2, 30, "pins of the gateway, and of the one whose processes run")
+        expect("hooks that were set aside", len(aside(world)), 1)
+        expect_refused(world, others)
         until(lambda: world.maps()["gateway_map"] == 1, 30, "one gateway's entry, which goes after its pins")
         with Backend(world.backend, backend4(3), PLAIN) as plain, others.connect(backend4(3), PLAIN) as g:
             g.sendall(MARKER)
             expect("plain", receive_exactly(plain.take(), len(MARKER)), MARKER)
         for each in (sockets, others):
             each.close()
+        goes.remove()
+        until(lambda: len(world.links()) == 1, LONG, "one gateway's pins")
     world.until_gone("default/stays")
 
 

@@ -276,10 +276,59 @@ static void detached_by_hand(struct fixture *fixture)
 	finish(fixture);
 }
 
+static bool as_told(void *context, uint64_t cgroup)
+{
+	return cgroup && *(const bool *)context;
+}
+
+/* A former gateway's processes still run: its hooks refuse, whoever has its name, until they end. */
+static void former_gateway_that_runs(struct fixture *fixture)
+{
+	static const char *const kept[] = {"test/gateway.one", "test/gateway_one"};
+	char former[PATH_MAX], other[PATH_MAX];
+	bool lives = true;
+
+	begin(fixture);
+	snprintf(former, sizeof(former), "%s/former", fixture->cgroup_root);
+	snprintf(other, sizeof(other), "%s/other", fixture->cgroup_root);
+	mkdir(former, 0755);
+	mkdir(other, 0755);
+	expect_error(fixture, "hooks_attach_gateway()", 0,
+	             -hooks_attach_gateway(fixture->hooks, kept[1], former, GATEWAY_ID));
+	expect_error(fixture, "hooks_set_aside()", 0, -hooks_set_aside(fixture->hooks, kept[1]));
+	expect_error(fixture, "hooks_set_aside(), nothing pinned", ENOENT, -hooks_set_aside(fixture->hooks, kept[1]));
+	expect_error(fixture, "the name again", 0, -hooks_attach_gateway(fixture->hooks, kept[1], other, GATEWAY_ID));
+	expect_number(fixture, "programs on the new one", HOOKS, programs_on(other));
+	/* The id is that of one that is ready, and no longer its own. */
+	step_into(former);
+	_cleanup_close_ int g = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	expect_error(fixture, "connect() to a covered destination", ECONNREFUSED, dial(g, COVERED, 443));
+	step_into(fixture->gateway_cgroup);
+	for (int i = 0; i < 2; i++) {
+		fixture_stop(fixture);
+		fixture_start(fixture, pins);
+		expect_number(fixture, "hooks_keep_gateways(), it runs", 0,
+		              hooks_keep_gateways(fixture->hooks, kept, 2, as_told, &lives));
+		expect_number(fixture, "programs on it", HOOKS, programs_on(former));
+	}
+	/* The other loses its object, too, and an agent that did not see it comes. */
+	expect_number(fixture, "hooks_keep_gateways(), both run", 0,
+	              hooks_keep_gateways(fixture->hooks, kept, 1, as_told, &lives));
+	expect_number(fixture, "programs on the other", HOOKS, programs_on(other));
+	lives = false;
+	expect_number(fixture, "hooks_keep_gateways(), they have ended", 2,
+	              hooks_keep_gateways(fixture->hooks, kept, 1, as_told, &lives));
+	expect_number(fixture, "programs on it", 0, programs_on(former));
+	expect_number(fixture, "programs on the other", 0, programs_on(other));
+	expect_number(fixture, "programs on the kept one", HOOKS, programs_on(fixture->gateway_cgroup));
+	finish(fixture);
+}
+
 static void former_gateways(struct fixture *fixture)
 {
 	static const char *const kept[] = {"test/gateway.one"};
 	char other[PATH_MAX];
+	bool lives = false;
 
 	begin(fixture);
 	snprintf(other, sizeof(other), "%s/other", fixture->cgroup_root);
@@ -289,7 +338,8 @@ static void former_gateways(struct fixture *fixture)
 	fixture_stop(fixture);
 	fixture_start(fixture, pins);
 	expect_number(fixture, "programs on the former gateway", HOOKS, programs_on(other));
-	expect_number(fixture, "hooks_keep_gateways()", 1, hooks_keep_gateways(fixture->hooks, kept, 1));
+	expect_number(fixture, "hooks_keep_gateways()", 1,
+	              hooks_keep_gateways(fixture->hooks, kept, 1, as_told, &lives));
 	expect_number(fixture, "programs on the former gateway", 0, programs_on(other));
 	expect_number(fixture, "programs on the kept one", HOOKS, programs_on(fixture->gateway_cgroup));
 	expect_error(fixture, "hooks_detach_gateway()", 0,
@@ -471,6 +521,7 @@ int main(int argc, char **argv)
 	        {"a cgroup that went and came", cgroup_again},
 	        {"detached by hand", detached_by_hand},
 	        {"former gateways", former_gateways},
+	        {"former gateways whose processes still run", former_gateway_that_runs},
 	        {"uninstall leaves nothing", uninstall},
 	        {"pins that are refused", refused_pins},
 	        {"pins of another ABI number", other_versions},

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -219,6 +220,52 @@ static void test_a_cgroup_with_processes(void **state)
 	assert_false(cgroup_is_populated(directory));
 }
 
+/* As the directory above lists it, which is what a cgroup file system gives for both. */
+static uint64_t listed_inode(const char *directory, const char *name)
+{
+	DIR *opened = opendir(directory);
+	uint64_t inode = 0;
+
+	assert_non_null(opened);
+	for (struct dirent *entry = readdir(opened); entry; entry = readdir(opened)) {
+		if (strcmp(entry->d_name, name) == 0)
+			inode = entry->d_ino;
+	}
+	assert_int_equal(closedir(opened), 0);
+	assert_int_not_equal(inode, 0);
+	return inode;
+}
+
+static void test_a_cgroup_by_its_id(void **state)
+{
+	static const char *const places[] = {"a", "a/b", "c", "c/d", "c/d/e"};
+	char root[] = "/tmp/postern-cgroup.XXXXXX", path[128], above[128];
+
+	(void)state;
+	assert_non_null(mkdtemp(root));
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", root, places[i]);
+		assert_int_equal(mkdir(path, 0700), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		_cleanup_free_ char *found = NULL;
+
+		(void)snprintf(path, sizeof(path), "%s/%s", root, places[i]);
+		(void)snprintf(above, sizeof(above), "%.*s", (int)(strrchr(path, '/') - path), path);
+		found = cgroup_find(root, listed_inode(above, strrchr(path, '/') + 1));
+		assert_string_equal(found, path);
+	}
+	assert_null(cgroup_find(root, 1));
+	assert_int_equal(errno, ENOENT);
+	for (size_t i = ARRAY_SIZE(places); i-- > 0;) {
+		(void)snprintf(path, sizeof(path), "%s/%s", root, places[i]);
+		assert_int_equal(rmdir(path), 0);
+	}
+	assert_int_equal(rmdir(root), 0);
+	assert_null(cgroup_find(root, 1));
+	assert_int_equal(errno, ENOENT);
+}
+
 /* ---- failures ---- */
 
 static void test_failures_keep_the_newest(void **state)
@@ -308,6 +355,7 @@ int main(void)
 	        cmocka_unit_test(test_removed_source_is_not_called),
 	        cmocka_unit_test(test_wake_from_another_thread),
 	        cmocka_unit_test(test_a_cgroup_with_processes),
+	        cmocka_unit_test(test_a_cgroup_by_its_id),
 	        cmocka_unit_test(test_failures_keep_the_newest),
 	        cmocka_unit_test(test_every_name_exists_once),
 	        cmocka_unit_test(test_quote),

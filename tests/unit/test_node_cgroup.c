@@ -169,6 +169,37 @@ static void parts_of_paths(void **state)
 	assert_false(pod_cgroup_is_part("/kubepods/podX", ""));
 }
 
+static void whose_cgroup_it_is(void **state)
+{
+	static const struct {
+		const char *path, *uid; /* NULL: no pod's */
+	} paths[] = {
+	        {"/sys/fs/cgroup/kubepods/burstable/pod" UID_DASHED, UID_DASHED},
+	        {"/sys/fs/cgroup/kubelet/kubepods/pod0123abcd", "0123abcd"},
+	        {"/sys/fs/cgroup/kubepods.slice/kubepods-pod" UID_SLICE ".slice", UID_DASHED},
+	        {"/sys/fs/cgroup/a.slice/a-podium.slice/a-podium-kubepods-burstable-pod" UID_SLICE ".slice",
+	         UID_DASHED},
+	        {"/sys/fs/cgroup/kubepods/burstable", NULL},
+	        {"/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice", NULL},
+	        {"/sys/fs/cgroup/kubepods/pod", NULL},
+	        {"/sys/fs/cgroup/kubepods.slice/kubepods-pod.slice", NULL},
+	        {"/sys/fs/cgroup/kubepods/pod" UID_DASHED "/" CONTAINER, NULL},
+	        {"/sys/fs/cgroup/kubepods/pod" CONTAINER "0", NULL}, /* longer than any */
+	        {"/sys/fs/cgroup/system.slice/podman.service", NULL},
+	        {"/sys/fs/cgroup/podX", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		char uid[POD_UID_MAX + 1] = "";
+		bool named = pod_cgroup_names(paths[i].path, uid);
+
+		if (named != (paths[i].uid != NULL) || (named && strcmp(uid, paths[i].uid) != 0))
+			fail_msg("%s: expected %s, saw %s", paths[i].path, paths[i].uid ? paths[i].uid : "none",
+			         named ? uid : "none");
+	}
+}
+
 /* ---- the namespace ---- */
 
 #define POD_CGROUP "cgroup/kubepods/pod" UID_DASHED
@@ -344,6 +375,7 @@ int main(void)
 	        cmocka_unit_test(the_cgroup_of_a_pod),
 	        cmocka_unit_test_setup_teardown(a_pod_of_the_v1_hierarchy_alone, set_up, tear_down),
 	        cmocka_unit_test(parts_of_paths),
+	        cmocka_unit_test(whose_cgroup_it_is),
 	        cmocka_unit_test_setup_teardown(the_sandbox_comes_first, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(the_host_network, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(a_number_that_is_another_process_now, set_up, tear_down),

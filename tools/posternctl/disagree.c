@@ -143,6 +143,22 @@ static bool source_was_read(const json_t *status)
 	return number_of(json_object_get(status, "snapshot"), "generation") > 0;
 }
 
+/* hooks_former.c's place for the hooks of a gateway that is no more: no gateway could have this name. */
+static bool was_set_aside(const json_t *hooks)
+{
+	return strncmp(text_of(hooks, "name"), "_x", 2) == 0;
+}
+
+static void add_set_aside(json_t **list, const json_t *hooks)
+{
+	char what[TEXT_MAX];
+
+	(void)snprintf(what, sizeof(what), "deleted Pod's cgroup %.280s", text_of(hooks, "cgroup"));
+	add(list, what, "end its processes (crictl ps, or cgroup.procs names them): the hooks go by themselves then",
+	    "its Pod is gone", "it has processes, and %lld hooks: covered connects are refused until they end",
+	    number_of(hooks, "attached"));
+}
+
 static void compare_strangers(json_t **list, const json_t *status, const json_t *kernel)
 {
 	bool read = source_was_read(status);
@@ -154,6 +170,10 @@ static void compare_strangers(json_t **list, const json_t *status, const json_t 
 
 		if (agent_has_gateway(status, text_of(hooks, "name")) || number_of(hooks, "attached") == 0)
 			continue;
+		if (was_set_aside(hooks)) {
+			add_set_aside(list, hooks);
+			continue;
+		}
 		(void)snprintf(what, sizeof(what), "gateway %.280s", text_of(hooks, "name"));
 		add(list, what,
 		    read ? "an earlier agent's: restart posternd, or posternctl uninstall"
