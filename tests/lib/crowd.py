@@ -139,8 +139,11 @@ def until_quiet(agent, hall, within):
     """No attempt, no connection, no B; what the backend still sees of them is gone soon after."""
     from lib.waiting import until  # not for the crowd's own process
 
-    until(lambda: agent.under_way() == 0 and hall.count()["open"] == 0, within, "no attempt and no connection left",
-          every=0.1)
+    def left():
+        workers = agent.status()["workers"]
+        return (f"no attempt and no connection left, of {workers['attempts_live']} and {workers['connections_live']}; "
+                f"the backend has {hall.count()}")
+    until(lambda: agent.under_way() == 0 and hall.count()["open"] == 0, within, left, every=0.1)
 
 
 def move(netns, cgroup):
