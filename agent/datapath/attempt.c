@@ -300,7 +300,7 @@ void attempt_on_limit(struct loop_timer *timer)
 		break;
 	case ATTEMPT_REFUSED:
 		/* Copies of its CONNECT record may lie before G's GONE: each would dial once more, for nobody. */
-		if (attempt->worker->ring_cut &&
+		if (worker_ring_has_more(attempt->worker) &&
 		    loop_timer_set(attempt->worker->loop, &attempt->timer, REFUSED_LIMIT_NS) == 0)
 			break;
 		attempt_free(attempt);

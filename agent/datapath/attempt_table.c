@@ -152,10 +152,10 @@ static void on_accepted_limit(struct loop_timer *timer)
 {
 	struct worker *worker = container_of(timer, struct worker, accepted_timer);
 	uint64_t now = loop_now_ns(worker->loop);
-
 	/* Copies of a CONNECT record from before the accept may lie in the ring: each would dial again, for nobody. */
-	while (!worker->ring_cut && worker->accepted.head &&
-	       now - worker->accepted.head->accepted_ns >= ACCEPTED_LIMIT_NS)
+	bool read = !worker_ring_has_more(worker);
+
+	while (read && worker->accepted.head && now - worker->accepted.head->accepted_ns >= ACCEPTED_LIMIT_NS)
 		attempt_free(worker->accepted.head);
 	if (worker->accepted.head)
 		watch_accepted(worker);

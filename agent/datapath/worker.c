@@ -97,8 +97,7 @@ static int on_record(void *context, void *data, size_t size)
 	return cut ? -EAGAIN : 0;
 }
 
-/* The record that used the time up may have been the last one: then nothing calls on_ring() until there is another. */
-static bool ring_has_more(const struct worker *worker)
+bool worker_ring_has_more(const struct worker *worker)
 {
 	struct pollfd ring = {.fd = ring_buffer__epoll_fd(worker->ring), .events = POLLIN};
 
@@ -114,7 +113,6 @@ static void on_ring(struct loop_source *source, uint32_t events)
 	worker->ring_deadline_ns = monotonic_ns() + RING_BUDGET_NS;
 	worker->ring_read = 0;
 	count = ring_buffer__consume(worker->ring);
-	worker->ring_cut = count == -EAGAIN && ring_has_more(worker);
 	if (count == -EAGAIN)
 		loop_wake(worker->loop);
 	else if (count < 0)

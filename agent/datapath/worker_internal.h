@@ -233,7 +233,6 @@ struct worker {
 
 	uint64_t ring_deadline_ns; /* of this round's reading */
 	unsigned int ring_read;    /* records of this round */
-	bool ring_cut;             /* the last reading ended before the ring did: what is left may be old */
 	uint64_t ring_behind_ns;   /* when it was last seen that reading is late: the ring may have run over before */
 
 	struct attempt *attempts[ATTEMPT_BUCKETS];
@@ -461,7 +460,11 @@ void worker_drop_inbox(struct worker *worker);
 /* Refuse its attempts and reset its connections; NULL: those of all gateways. */
 void worker_drop_gateway(struct worker *worker, const struct worker_gateway *gateway);
 
-/* worker.c: a failure of this attempt or connection, for the operator. */
+/* worker.c */
+
+/* Records that were not read yet; true, too, if that cannot be told. A system call. */
+bool worker_ring_has_more(const struct worker *worker);
+/* A failure of this attempt or connection, for the operator. */
 void worker_report(struct worker *worker, struct trace_subject subject, const char *policy, enum postern_reason reason,
                    const char *detail);
 

@@ -95,6 +95,7 @@ static struct world {
 	uint64_t last_question;
 	enum postern_reason reports[REPORTS_MAX];
 	size_t report_count;
+	bool ring_has_more;       /* records that the worker has not read */
 	struct sockaddr_in child; /* in the accept queue */
 	bool child_queued;
 	struct connection *connection;
@@ -466,6 +467,12 @@ void relay_stats(const struct relay *relay, struct relay_stats *stats)
 }
 
 /* ---- the worker ---- */
+
+bool worker_ring_has_more(const struct worker *worker)
+{
+	(void)worker;
+	return world.ring_has_more;
+}
 
 void worker_report(struct worker *worker, struct trace_subject subject, const char *policy, enum postern_reason reason,
                    const char *detail)

@@ -200,12 +200,12 @@ static void test_refused_and_the_ring_is_behind(void **state)
 
 	(void)state;
 	bring_to(ATTEMPT_REFUSED, PORT, ISN);
-	world.worker.ring_cut = true;
+	world.ring_has_more = true;
 	in_round(run_limit, &port);
 	assert_int_equal(state_of(PORT), ATTEMPT_REFUSED);
 	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
 	assert_int_equal(world.dials, 1);
-	world.worker.ring_cut = false;
+	world.ring_has_more = false;
 	in_round(run_limit, &port);
 	assert_int_equal(state_of(PORT), -1);
 }
@@ -222,13 +222,13 @@ static void test_accepted_and_the_ring_is_behind(void **state)
 	(void)state;
 	bring_to(ATTEMPT_ACCEPTED, PORT, ISN);
 	attempt_of(PORT)->accepted_ns = 1;
-	world.worker.ring_cut = true;
+	world.ring_has_more = true;
 	in_round(run_accepted_limit, NULL);
 	assert_int_equal(state_of(PORT), ATTEMPT_ACCEPTED);
 	assert_true(world.worker.accepted_timer.due_ns > 0);
 	g_connects(PORT, ISN, POSTERN_VERDICT_TLS);
 	assert_int_equal(world.dials, 1);
-	world.worker.ring_cut = false;
+	world.ring_has_more = false;
 	in_round(run_accepted_limit, NULL);
 	assert_int_equal(state_of(PORT), -1);
 }
