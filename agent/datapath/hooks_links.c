@@ -266,32 +266,6 @@ static int detach_links(struct hooks_gateway *gateway)
 	return first_error;
 }
 
-int hooks_detach_gateway(struct hooks *hooks, const char *name, const char *cgroup_path)
-{
-	char directory[PATH_MAX];
-	int first_error = 0;
-
-	for (struct hooks_gateway **place = &hooks->gateways; *place; place = &(*place)->next) {
-		struct hooks_gateway *gateway = *place;
-
-		if (strcmp(gateway->name, name) != 0)
-			continue;
-		*place = gateway->next;
-		first_error = detach_links(gateway);
-		free_gateway(gateway);
-		break;
-	}
-	int error = hooks_gateway_pin_directory(hooks, name, directory);
-	if (!error && directory[0])
-		error = hooks_remove_pins_below(directory);
-	if (error < 0 && !first_error)
-		first_error = error;
-	if (first_error)
-		log_warning("cannot detach a gateway's hooks wholly", "gateway=%s cgroup=%s error=\"%s\"", name,
-		            cgroup_path, strerror(-first_error));
-	return first_error;
-}
-
 void hooks_let_go(struct hooks *hooks, const char *name)
 {
 	for (struct hooks_gateway **place = &hooks->gateways; *place; place = &(*place)->next) {
@@ -303,6 +277,24 @@ void hooks_let_go(struct hooks *hooks, const char *name)
 		free_gateway(gateway);
 		return;
 	}
+}
+
+int hooks_detach_gateway(struct hooks *hooks, const char *name, const char *cgroup_path)
+{
+	struct hooks_gateway *gateway = find_gateway(hooks, name);
+	int first_error = gateway ? detach_links(gateway) : 0;
+	char directory[PATH_MAX];
+
+	hooks_let_go(hooks, name);
+	int error = hooks_gateway_pin_directory(hooks, name, directory);
+	if (!error && directory[0])
+		error = hooks_remove_pins_below(directory);
+	if (error < 0 && !first_error)
+		first_error = error;
+	if (first_error)
+		log_warning("cannot detach a gateway's hooks wholly", "gateway=%s cgroup=%s error=\"%s\"", name,
+		            cgroup_path, strerror(-first_error));
+	return first_error;
 }
 
 bool hooks_gateway_attached(struct hooks *hooks, const char *name)

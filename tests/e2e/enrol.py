@@ -82,6 +82,15 @@ def drivers(world):
     world.begin()
 
 
+def expect_served(world, sockets, g, peer, when):
+    """A connection that was there, and a new one, with a look at the wire."""
+    with world.capture(MARKER) as wire:
+        g.sendall(MARKER)
+        expect(f"through TLS, {when}", peer.receive_exactly(len(MARKER)), MARKER)
+        world.speak(sockets)
+        expect("markers on the wire", wire.report().markers, 0)
+
+
 @case("a Pod that is deleted by force is a gateway until its processes end, then gone; the same name again is another Pod")
 def gone(world):
     with Pod(world, "web") as pod:
@@ -95,11 +104,7 @@ def gone(world):
         # As the Pod garbage collector deletes it: first it has failed, then it is gone.
         pod.publish(phase="Failed")
         world.agent.process.wait_for("gateway Pod is deleted or has ended, and its processes still run")
-        with world.capture(MARKER) as wire:
-            g.sendall(MARKER)
-            expect("through TLS, its object says Failed", peer.receive_exactly(len(MARKER)), MARKER)
-            world.speak(sockets)
-            expect("markers on the wire", wire.report().markers, 0)
+        expect_served(world, sockets, g, peer, "its object says Failed")
         pod.withdraw()
         # Another of its name, which is nobody's gateway.
         with Pod(world, "web", labels={}) as stranger:
@@ -110,11 +115,7 @@ def gone(world):
             world.speak(sockets)
             world.manifests.remove("a-sign.yaml")
         world.agent.process.wait_for('event="gateway Pod is gone" gateway=default/sign')
-        with world.capture(MARKER) as wire:
-            g.sendall(MARKER)
-            expect("through TLS, its object gone", peer.receive_exactly(len(MARKER)), MARKER)
-            world.speak(sockets)
-            expect("markers on the wire", wire.report().markers, 0)
+        expect_served(world, sockets, g, peer, "its object gone")
         sockets.close()
         pod.remove()
         world.until_gone("default/web")
